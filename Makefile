@@ -1,0 +1,37 @@
+# Thin: each line is a command that a person could type.
+.PHONY: help demo test check format bench proto requirements clean
+
+help:             ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+demo: .venv/run.stamp   ## everything: set-up, data, training, evaluation, export, serving, predictions
+	.venv/bin/cnn-tf demo
+
+test: .venv/dev.stamp   ## set-up and tests
+	.venv/bin/python -m pytest
+
+check: .venv/dev.stamp  ## lint, format, types, import rules, Dockerfile
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/hadolint Dockerfile
+
+format: .venv/dev.stamp ## put the code into the house's format
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/
+	.venv/bin/python -m benchmarks.client_import
+
+proto: .venv/dev.stamp  ## generate serving/wire/messages_pb2 from the .proto file
+	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. serving/wire/messages.proto
+
+requirements:           ## pin the dependencies anew (needs uv)
+	requirements/compile.sh
+
+clean:                  ## remove the virtual environment and caches; data, runs and models stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/%.stamp: requirements/%.txt pyproject.toml
+	requirements/install.sh $*
