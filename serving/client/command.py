@@ -1,0 +1,92 @@
+"""`cnn-tf predict`: classifies picture files with a server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from serving.client import pictures
+from serving.client.pictures import Answer
+from serving.client.predict import DEFAULT_TIMEOUT, PredictClient
+
+
+def predict(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Picture files, folders, or quoted patterns.")],
+    server: Annotated[str, typer.Option(help="The server's gRPC address.")] = "localhost:8500",
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "fashion_mnist",
+    as_json: Annotated[bool, typer.Option("--json", help="Write a JSON list instead of a table.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV instead of a table.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per request.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that a request may take.")] = DEFAULT_TIMEOUT,
+) -> None:
+    """Classify pictures with a running server. Exit code 1 if any file could not be classified.
+
+    Example: cnn-tf predict --server localhost:8500 photos/ boot.png 'more/*.jpg' --csv
+    """
+    if as_json and as_csv:
+        raise pictures.NothingToSend("Pass either --json or --csv. Received: both.")
+    files = pictures.find(paths)
+    console = Console(stderr=True, highlight=False)
+    with PredictClient(server, model, timeout=timeout) as client:
+        pictures.require_signature(client)
+        answers = pictures.classify(client, files, batch_size)
+        shown = track(
+            answers, "Classifying", total=len(files), console=console, transient=True, disable=len(files) == 1
+        )
+        results = list(shown)
+    write = _write_json if as_json else _write_csv if as_csv else _write_table
+    write(results)
+    failed = [answer for answer in results if answer.error]
+    for answer in failed:
+        console.print(f"{answer.path}: {answer.error}", style="red", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write_table(answers: Iterable[Answer]) -> None:
+    table = Table("file", "class", "probability", "next best")
+    for answer in answers:
+        if answer.top:
+            (label, probability), *others = answer.top
+            rest = ", ".join(f"{name} {share:.1%}" for name, share in others[:2])
+            table.add_row(_plain(str(answer.path)), _plain(label), f"{probability:.1%}", _plain(rest))
+    if table.row_count:
+        Console(highlight=False).print(table)
+
+
+def _plain(text: str) -> str:
+    """Not markup, whatever brackets a file's or class's name has."""
+    return text.replace("[", r"\[")
+
+
+def _write_json(answers: Iterable[Answer]) -> None:
+    rows = [
+        {"file": str(a.path), "error": a.error}
+        if a.error
+        else {
+            "file": str(a.path),
+            "class": a.top[0][0],
+            "probability": a.top[0][1],
+            "top": [{"class": label, "probability": share} for label, share in a.top],
+            "version": a.version,
+        }
+        for a in answers
+    ]
+    json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _write_csv(answers: Iterable[Answer]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "class", "probability", "error"])
+    for answer in answers:
+        best = answer.top[0] if answer.top else ("", "")
+        writer.writerow([answer.path, *best, answer.error or ""])

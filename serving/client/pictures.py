@@ -1,0 +1,117 @@
+"""Classifies picture files: finds them, sends them in batches, keeps one bad file from failing the others."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.client.predict import PredictClient
+from serving.errors import FailedPrecondition, InvalidArgument
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+SIGNATURE = "serving_bytes"
+INPUT = "image_bytes"
+OUTPUTS = ("top_labels", "top_scores")
+
+
+class NothingToSend(InvalidArgument):
+    """The paths given name no picture."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one file: class names with probabilities, the best first; or why it cannot say."""
+
+    path: Path
+    top: list[tuple[str, float]] = field(default_factory=list)
+    version: int | None = None
+    error: str | None = None
+
+
+def find(paths: Sequence[str]) -> list[Path]:
+    """Files as they are, folders searched for pictures at any depth, patterns such as "photos/*.png" expanded.
+
+    Raises NothingToSend, naming the first path that gives nothing.
+    """
+    return [file for path in paths for file in _find(path)]
+
+
+def _find(text: str) -> list[Path]:
+    path = Path(text)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not found:
+            raise NothingToSend(f"No pictures in the folder {text}. Expected files ending in {', '.join(SUFFIXES)}.")
+        return found
+    # Path.glob takes no absolute pattern.
+    found = sorted(match for name in glob.glob(text, recursive=True) if (match := Path(name)).is_file())  # noqa: PTH207
+    if not found:
+        raise NothingToSend(f"No such file, folder or pattern: {text}.")
+    return found
+
+
+def require_signature(client: PredictClient) -> None:
+    """Raises FailedPrecondition unless the model takes encoded pictures and names their classes; ServingError."""
+    found = client.signatures()
+    signature = found.get(SIGNATURE)
+    if signature and INPUT in signature.inputs and set(OUTPUTS) <= set(signature.outputs):
+        return
+    raise FailedPrecondition(
+        f"Model {client.model} does not take picture files: expected a signature {SIGNATURE} with the input {INPUT} and the "
+        f"outputs {', '.join(OUTPUTS)}. It has: {', '.join(sorted(found))}. Models from cnn-tf export have it."
+    )
+
+
+def classify(client: PredictClient, paths: Iterable[Path], batch_size: int = 32) -> Iterator[Answer]:
+    """An answer for each file, in order. A file that cannot be read or decoded gets an answer with its error.
+
+    Raises ServingError for whatever concerns more than one file.
+    """
+    batch: list[Answer | tuple[Path, bytes]] = []
+    for path in paths:
+        try:
+            batch.append((path, path.read_bytes()))
+        except OSError as error:
+            batch.append(Answer(path, error=f"cannot be read: {error.strerror}"))
+        if len(batch) == batch_size:
+            yield from _answers(client, batch)
+            batch = []
+    yield from _answers(client, batch)
+
+
+def _answers(client: PredictClient, batch: Sequence[Answer | tuple[Path, bytes]]) -> Iterator[Answer]:
+    sendable = [item for item in batch if isinstance(item, tuple)]
+    answers = iter(_ask(client, sendable))
+    for item in batch:
+        yield item if isinstance(item, Answer) else next(answers)
+
+
+def _ask(client: PredictClient, pictures: Sequence[tuple[Path, bytes]]) -> list[Answer]:
+    if not pictures:
+        return []
+    try:
+        outputs = client.predict({INPUT: [encoded for _, encoded in pictures]}, signature=SIGNATURE, outputs=OUTPUTS)
+    except InvalidArgument as error:
+        if len(pictures) == 1:
+            return [Answer(pictures[0][0], error=f"the model refuses it: {_first_line(error)}")]
+        # The server names no file; one by one, each finds its own answer or error.
+        return [answer for picture in pictures for answer in _ask(client, [picture])]
+    rows = zip(pictures, outputs["top_labels"], outputs["top_scores"], strict=True)
+    return [
+        Answer(
+            path, [(label.decode(), float(score)) for label, score in zip(labels, scores, strict=True)], outputs.version
+        )
+        for (path, _), labels, scores in rows
+    ]
+
+
+def _first_line(error: InvalidArgument) -> str:
+    """TensorFlow's texts go on with the name of a graph node, which tells a user nothing."""
+    lines = [line for line in error.message.splitlines() if line.strip() and "{{node" not in line]
+    return lines[-1].strip() if lines else error.message

@@ -1,0 +1,11 @@
+"""What goes over the network: TensorFlow Serving's messages, and arrays to and from tensors. No TensorFlow."""
+
+from serving.wire.channel import CHANNEL_OPTIONS
+from serving.wire.tensors import as_array, fill, to_array
+
+# Full names of the methods, as gRPC spells them.
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+__all__ = ["CHANNEL_OPTIONS", "GET_MODEL_METADATA", "GET_MODEL_STATUS", "PREDICT", "as_array", "fill", "to_array"]
