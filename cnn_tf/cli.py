@@ -1,0 +1,105 @@
+"""The command `cnn-tf`: the commands of the three packages under one name, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import typer
+
+from cnn_tf import console
+from cnn_tf.quiet import import_tensorflow
+
+HELP = """From a folder of pictures to a TensorFlow Serving endpoint.
+
+The main job at once is `cnn-tf demo`; step by step it is prepare, train, evaluate, export, serve, predict.
+Each command has its own --help with an example. Exit codes: 0 done, 1 failed, 2 wrong use.
+"""
+
+
+class Command(NamedTuple):
+    """A sub-command: where its function is, the extra of the package that it needs, and its line in the help."""
+
+    function: str
+    extra: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "cnn_tf.demo:demo", "all", "Do the whole main job on Fashion-MNIST: pictures to served predictions."
+    ),
+    "prepare": Command("pipelines.commands:prepare", "train", "Get a data set, ready for training."),
+    "train": Command("pipelines.commands:train", "train", "Train a model, or go on where a training stopped."),
+    "evaluate": Command("pipelines.commands:evaluate", "train", "Measure a trained model and write a report."),
+    "export": Command("pipelines.commands:export", "train", "Publish a trained model for TensorFlow Serving."),
+    "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
+    "predict": Command("serving.client.command:predict", "client", "Classify pictures with a running server."),
+    "models": Command("cnn_tf.listing:models", "train", "List the architectures."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; exits with 0 done, 1 failed, 2 wrong use."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    app(chosen, debug)(arguments)
+
+
+def app(chosen: str | None, debug: bool = False) -> typer.Typer:
+    """All commands; only `chosen` is imported, the others are there for the help."""
+    typer_app = typer.Typer(
+        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    typer_app.callback()(_options)
+    for name, command in COMMANDS.items():
+        function = _load(command) if name == chosen else _placeholder
+        # The server parses its own flags, which are TensorFlow Serving's.
+        raw = (
+            {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+            if name == "serve"
+            else {}
+        )
+        text = None if name == chosen else command.help
+        typer_app.command(name, help=text, context_settings=raw)(console.reporting_errors(function, debug=debug))
+    return typer_app
+
+
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    """Declared for the help; `main` takes it out wherever it stands."""
+
+
+def _placeholder() -> None:
+    """Stands for a command that was not chosen."""
+
+
+def _load(command: Command) -> Callable[..., None]:
+    module, _, name = command.function.partition(":")
+    try:
+        function: Callable[..., None] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        return _missing(error.name or "a package", command.extra)
+    return function
+
+
+def _missing(package: str, extra: str) -> Callable[..., None]:
+    def command() -> None:
+        console.note(
+            f"Error: {package} is not installed. Install what this command needs: pip install 'cnn-tf[{extra}]'"
+        )
+        raise typer.Exit(console.FAILED)
+
+    return command
+
+
+def serve(context: typer.Context) -> None:
+    """Serve exported models over gRPC and REST."""
+    from serving.server import main as server
+
+    flags = server.parse(context.args, "cnn-tf serve")
+    import_tensorflow()
+    raise typer.Exit(server.run(flags))

@@ -1,0 +1,56 @@
+"""How commands speak to people: results on standard output, all else on standard error, one line for an error."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from rich.console import Console
+
+# Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (128 + SIGINT, as shells have it).
+FAILED, INTERRUPTED = 1, 130
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def note(text: str) -> None:
+    """A line about what is going on."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = False) -> Callable[Parameters, Result]:
+    """The same command, whose exceptions become one line and an exit code.
+
+    An exception says by its attribute `exit_code` that it is foreseen; any other is a fault of ours.
+
+    debug: lets them pass with their traceback instead.
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            note("Interrupted. Nothing is half-written; the same command goes on from here.")
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if debug or type(error).__module__.startswith("typer"):  # Typer's own way to exit
+                raise
+            _report(error)
+            sys.exit(getattr(error, "exit_code", FAILED))
+
+    return wrapper
+
+
+def _report(error: Exception) -> None:
+    text = " ".join(str(error).split())
+    if not hasattr(error, "exit_code"):
+        text = f"{type(error).__name__}: {text} (unexpected: the same command with --debug tells where)"
+    err.print("[bold red]Error:[/] ", end="")
+    note(text)

@@ -1,0 +1,167 @@
+"""The typed configuration of a training, and where its values come from: preset, file, command line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from pipelines.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataConfig(_Section):
+    """Which examples, and how many at a time."""
+
+    source: str = "fashion_mnist"
+    """Name of a data set that `cnn-tf prepare` knows."""
+    validation_examples: int = pydantic.Field(5000, ge=0)
+    """How many training examples to keep aside, to see during training how well unseen ones are classified."""
+    batch_size: int = pydantic.Field(128, ge=1)
+    """Examples a step."""
+
+
+class AugmentConfig(_Section):
+    """Random changes of training pictures that leave their class as it is."""
+
+    flip: bool = False
+    """Mirror half of the pictures left to right."""
+    shift: int = pydantic.Field(0, ge=0)
+    """Move each picture by up to so many pixels each way; the gap is black."""
+
+
+class OptimizerConfig(_Section):
+    """How weights are changed."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    """adam: Adam with decoupled weight decay; sgd: with Nesterov momentum 0.9."""
+    learning_rate: float = pydantic.Field(1e-2, gt=0)
+    """Peak, reached after the warm-up; then it falls along a half cosine to zero."""
+    warmup_epochs: float = pydantic.Field(1.0, ge=0)
+    """How long it rises from zero, epochs."""
+    weight_decay: float = pydantic.Field(0.0, ge=0)
+    """Share of each weight taken away per step, times the learning rate."""
+
+
+class TrainConfig(_Section):
+    """All that a training depends on; the same values give the same weights."""
+
+    model: str = "lenet5_bn"
+    """Name of an architecture: `cnn-tf models` lists them."""
+    epochs: int = pydantic.Field(15, ge=1)
+    """Passes over the training examples."""
+    seed: int = pydantic.Field(0, ge=0)
+    """Of the initial weights, the order of examples and their augmentation."""
+    checkpoint_seconds: float = pydantic.Field(15.0, gt=0)
+    """At least so often is the state saved, besides the end of each epoch."""
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    def to_yaml(self) -> str:
+        """As text that `from_file` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def resolve(base: TrainConfig, file: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """`base`, changed by the values in `file` (YAML or TOML), changed by `overrides` such as "optimizer.name=sgd".
+
+    Raises UsageError for a file that cannot be read, an unknown key (naming the nearest known one) or a wrong value.
+    """
+    values = base.model_dump()
+    if file:
+        _merge(values, _read(file))
+    for override in overrides:
+        _merge(values, _parse_override(override))
+    return validate(values)
+
+
+def validate(values: Mapping[str, Any]) -> TrainConfig:
+    """A configuration of nested `values`. Raises UsageError."""
+    try:
+        return TrainConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UsageError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def from_file(path: Path) -> TrainConfig:
+    """The configuration that `to_yaml` wrote. Raises UsageError."""
+    return validate(_read(path))
+
+
+def known_keys() -> list[str]:
+    """Every key, dotted."""
+    return list(_keys(TrainConfig().model_dump()))
+
+
+def _keys(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text()
+    except OSError as error:
+        raise UsageError(f"Cannot read the config file {file}: {error.strerror}.") from None
+    try:
+        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{file} is not valid {'TOML' if file.suffix == '.toml' else 'YAML'}: {_line(error)}"
+        ) from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{file} must hold keys and values, such as 'epochs: 3'. Received: {type(values).__name__}.")
+    return values
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"Expected KEY=VALUE, such as epochs=3 or optimizer.name=sgd. Received: {text!r}.")
+    try:
+        values: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"The value of {key} cannot be read: {_line(error)}") from None
+    for name in reversed(key.split(".")):
+        values = {name: values}
+    return dict(values)
+
+
+def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for name, change in changes.items():
+        if isinstance(change, Mapping) and isinstance(values.get(name), dict):
+            _merge(values[name], change)
+        else:
+            values[name] = change
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg']}. Received: {item['input']!r}."
+    keys = known_keys()
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5) or [
+        known for known in keys if known.endswith(f".{key}")
+    ]
+    return f"Unknown key {key!r}. " + (f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(keys)}.")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

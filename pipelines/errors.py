@@ -1,0 +1,39 @@
+"""The exceptions of `pipelines`.
+
+    PipelineError
+    ├── UsageError          what the user asked for cannot be: a wrong name, key or value
+    ├── DataUnavailable     a data set could not be had from anywhere
+    ├── DataDamaged         files are there but not what they should be
+    ├── RunBusy             another process works on the same folder
+    └── ExportRefused       an exported model does not answer as the trained one does
+
+Messages are one line for people: what is wrong, what was expected, what was received, and the way out.
+"""
+
+
+class PipelineError(Exception):
+    """Base of all. `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(PipelineError):
+    """The request itself is wrong; nothing was begun."""
+
+    exit_code = 2
+
+
+class DataUnavailable(PipelineError):
+    """No source of a data set worked."""
+
+
+class DataDamaged(PipelineError):
+    """A file's content is not what it should be."""
+
+
+class RunBusy(PipelineError):
+    """The folder is locked by another process."""
+
+
+class ExportRefused(PipelineError):
+    """The exported model failed its check and was not published."""

@@ -1,0 +1,112 @@
+"""Measures a trained model on a split it has not seen: `python -m pipelines.evaluate fashion_mnist`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipelines import files
+from pipelines.report import Mistake, write_report
+from pipelines.runs import Run
+from pipelines.sources import DataSet, Split
+from pipelines.train import predict_logits
+
+Evaluation = dict[str, Any]
+"""split, examples, loss, accuracy, class_names, confusion_matrix (row: true class), per_class (precision, recall, f1, ...)."""
+
+
+def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
+    """Writes evaluation.json and report/ into the run folder. Raises UsageError if the run is not complete."""
+    run.require_complete()
+    model = keras.saving.load_model(run.model)
+    split = data.splits[split_name]
+    logits = predict_logits(model, split)
+    losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
+    probabilities = tf.nn.softmax(logits).numpy()
+    evaluation = {
+        "split": split_name,
+        "loss": float(tf.reduce_mean(losses)),
+        **measure(split.labels, probabilities.argmax(axis=1), data.class_names),
+    }
+    write_report(
+        run.report,
+        title=f"{run.config.model} on {data.name}",
+        history=run.history,
+        evaluation=evaluation,
+        mistakes=worst_mistakes(split, probabilities),
+        facts=_facts(run, data, model),
+    )
+    # Last, so that an evaluation that is there has its report beside it.
+    files.write(run.evaluation, json.dumps(evaluation, indent=2) + "\n")
+    return evaluation
+
+
+def measure(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], class_names: list[str]) -> Evaluation:
+    """Accuracy, confusion matrix, and precision, recall and F1 of each class (0 where a class never occurs).
+
+    labels, predicted: (N,) class indices.
+    """
+    classes = len(class_names)
+    counts = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    correct = np.diag(counts)
+    precision = correct / np.maximum(counts.sum(axis=0), 1)
+    recall = correct / np.maximum(counts.sum(axis=1), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return {
+        "examples": len(labels),
+        "accuracy": float(correct.sum() / max(len(labels), 1)),
+        "class_names": class_names,
+        "confusion_matrix": counts.tolist(),
+        "per_class": [
+            {"name": name, "precision": float(p), "recall": float(r), "f1": float(f), "examples": int(n)}
+            for name, p, r, f, n in zip(class_names, precision, recall, f1, counts.sum(axis=1), strict=True)
+        ],
+    }
+
+
+def worst_mistakes(split: Split, probabilities: npt.NDArray[Any], most: int = 48) -> list[Mistake]:
+    """The wrong answers that the model was surest of. probabilities: (N, classes)."""
+    predicted = probabilities.argmax(axis=1)
+    sureness = np.where(predicted == split.labels, -1.0, probabilities.max(axis=1))
+    order = [int(index) for index in np.argsort(-sureness, kind="stable")[:most] if sureness[index] >= 0]
+    return [
+        Mistake(split.images[i], i, int(split.labels[i]), int(predicted[i]), float(probabilities[i].max()))
+        for i in order
+    ]
+
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """What `evaluate` wrote, if it did."""
+    if not path.is_file():
+        return None
+    evaluation: Evaluation = json.loads(path.read_text())
+    return evaluation
+
+
+def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
+    config, environment = run.config, run.environment
+    height, width, channels = data.image_shape
+    seconds = sum(epoch["seconds"] for epoch in run.history)
+    return {
+        "Model": f"{config.model}, {model.count_params():,} parameters",
+        "Data": f"{data.name}, {len(data.splits['train']):,} pictures of {height}×{width}×{channels} for training",
+        "Training": f"{config.epochs} epochs in {seconds:.0f} s",
+        "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "
+        f"batches of {config.data.batch_size}",
+        "Seed": str(config.seed),
+        "Libraries": ", ".join(f"{name} {environment[name]}" for name in ("tensorflow", "keras", "numpy")),
+        "Machine": environment["platform"],
+        **({"Git revision": environment["git"]} if "git" in environment else {}),
+    }
+
+
+if __name__ == "__main__":
+    from pipelines import commands
+
+    commands.run_stage(commands.evaluate)

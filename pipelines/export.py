@@ -1,0 +1,216 @@
+"""Turns a trained model into a version that TensorFlow Serving loads: `python -m pipelines.export fashion_mnist`.
+
+A version is published only if it answers, loaded afresh, as the Keras model does. Its signatures:
+
+    serving_default   images       uint8 (B, H, W, C), values 0..255
+    serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF or BMP of any size
+    classify          inputs       string (B,), each a serialized tf.Example with the feature image/encoded
+
+The first two answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
+(B, k), the best first; `classify` with classes and scores (B, k), as TensorFlow Serving's Classify API wants them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from pipelines import files, transforms
+from pipelines.errors import ExportRefused, UsageError
+from pipelines.runs import Run
+from pipelines.sources import DataSet, Images
+
+TOP_K = 5
+TOLERANCE = 1e-4
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+ENCODED_FEATURE = "image/encoded"
+
+Outputs = dict[str, tf.Tensor]
+Serve = Callable[[tf.Tensor], Outputs]
+
+
+@dataclass(frozen=True)
+class Export:
+    """A published version, and the largest difference to the Keras model that its check found."""
+
+    folder: Path
+    version: int
+    max_difference: float
+    examples: int
+
+
+class _Endpoint(NamedTuple):
+    """A signature: its function, what it takes, and how a batch of pictures is written for it."""
+
+    serve: Serve
+    spec: tf.TensorSpec
+    encode: Callable[[Images], tf.Tensor]
+
+
+def export(run: Run, data: DataSet, models: Path, name: str, version: int | None = None, examples: int = 256) -> Export:
+    """Publishes the model of `run` as `models`/`name`/`version`; version None: one more than the highest there.
+
+    examples: how many test pictures the exported model is checked on.
+
+    Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
+    """
+    run.require_complete()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise UsageError(f"A model's name is made of letters, digits, '_', '-' and '.'. Received: {name!r}.")
+    base_path = models / name
+    if base_path.exists() and not base_path.is_dir():
+        raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
+    model = keras.saving.load_model(run.model)
+    endpoints = _endpoints(model, data.class_names)
+    pictures = data.splits["test"].images[:examples]
+    with files.lock(base_path):
+        version = _choose_version(base_path, version)
+        with files.folder_aside(base_path / str(version)) as aside:
+            _write(model, endpoints, aside)
+            _write_warmup(endpoints, pictures[:1], name, aside / WARMUP_FILE)
+            difference = check(model, endpoints, aside, pictures)
+    return Export(base_path / str(version), version, difference, len(pictures))
+
+
+def versions(base_path: Path) -> list[int]:
+    """Numbers of the versions in a base path, ascending."""
+    return sorted(int(entry.name) for entry in base_path.glob("*") if entry.name.isdecimal())
+
+
+def _choose_version(base_path: Path, version: int | None) -> int:
+    existing = versions(base_path)
+    if version is None:
+        return max(existing, default=0) + 1
+    if version < 1:
+        raise UsageError(f"A version is a positive integer. Received: {version}.")
+    if version in existing:
+        raise UsageError(
+            f"{base_path / str(version)} already exists: versions are never overwritten. "
+            f"Pass --version {max(existing) + 1}, or none for the next free number."
+        )
+    return version
+
+
+def _endpoints(model: keras.Model, class_names: list[str]) -> dict[str, _Endpoint]:
+    height, width, channels = model.input_shape[1:]
+    decode_one = transforms.decode_and_resize(height, width, channels)
+    serve_images = _serve_images(model, class_names)
+
+    def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
+        spec = tf.TensorSpec((height, width, channels), tf.uint8)
+        return serve_images(tf.map_fn(decode_one, image_bytes, fn_output_signature=spec))
+
+    def classify(inputs: tf.Tensor) -> Outputs:
+        features = tf.io.parse_example(inputs, {ENCODED_FEATURE: tf.io.FixedLenFeature((), tf.string)})
+        outputs = serve_bytes(features[ENCODED_FEATURE])
+        return {"classes": outputs["top_labels"], "scores": outputs["top_scores"]}
+
+    images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="images")
+    return {
+        "serving_default": _Endpoint(serve_images, images, tf.constant),
+        "serving_bytes": _Endpoint(serve_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"), _encode_png),
+        "classify": _Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _encode_examples),
+    }
+
+
+def _serve_images(model: keras.Model, class_names: list[str]) -> Serve:
+    top_k = min(TOP_K, len(class_names))
+    labels = tf.constant(class_names)
+
+    def serve_images(images: tf.Tensor) -> Outputs:
+        # No server checks shapes; this names the wrong one before some inner layer does.
+        images = tf.ensure_shape(images, model.input_shape)
+        logits = model(tf.cast(images, tf.float32), training=False)
+        probabilities = tf.nn.softmax(logits)
+        scores, classes = tf.math.top_k(probabilities, top_k)
+        return {
+            "logits": logits,
+            "probabilities": probabilities,
+            "top_scores": scores,
+            "top_classes": classes,
+            "top_labels": tf.gather(labels, classes),
+        }
+
+    return serve_images
+
+
+def _write(model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, endpoint in endpoints.items():
+        archive.add_endpoint(name, tf.function(endpoint.serve, input_signature=[endpoint.spec]))
+    archive.write_out(folder, verbose=False)
+
+
+def _write_warmup(endpoints: dict[str, _Endpoint], pictures: Images, name: str, file: Path) -> None:
+    """A request for every signature, which a server runs before it calls the version available."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for signature, endpoint in endpoints.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            request.inputs[endpoint.spec.name].CopyFrom(tf.make_tensor_proto(endpoint.encode(pictures)))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def check(model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path, pictures: Images) -> float:
+    """Loads the version in `folder` afresh; the largest difference of its answers to the Keras model's on `pictures`.
+
+    Compared are logits and probabilities of the first two signatures, and classify's scores and class names.
+
+    Raises ExportRefused if it is above 1e-4, or if a class name differs.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    logits = model(pictures, training=False).numpy()
+    probabilities = tf.nn.softmax(logits).numpy()
+    differences = {}
+    for name, endpoint in endpoints.items():
+        answer = loaded.signatures[name](**{endpoint.spec.name: endpoint.encode(pictures)})
+        answer = {key: value.numpy() for key, value in answer.items()}
+        if name == "classify":
+            best = -np.sort(-probabilities, axis=1)[:, : answer["scores"].shape[1]]
+            differences[name] = np.abs(answer["scores"] - best).max()
+        else:
+            differences[name] = max(
+                np.abs(answer["logits"] - logits).max(), np.abs(answer["probabilities"] - probabilities).max()
+            )
+    worst = max(differences, key=lambda name: differences[name])
+    # Not "above": a NaN is above nothing.
+    if not differences[worst] <= TOLERANCE:
+        raise ExportRefused(
+            f"The exported signature {worst} differs from the trained model by {differences[worst]:.2g} on real pictures. "
+            f"Expected at most {TOLERANCE:g}. Nothing was published."
+        )
+    return float(differences[worst])
+
+
+def _encode_png(pictures: Images) -> tf.Tensor:
+    """uint8 (B, H, W, C) -> string (B,)."""
+    return tf.stack([tf.io.encode_png(picture) for picture in pictures])
+
+
+def _encode_examples(pictures: Images) -> tf.Tensor:
+    """uint8 (B, H, W, C) -> string (B,), serialized tf.Examples."""
+
+    def example(encoded: bytes) -> bytes:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+        message = tf.train.Example(features=tf.train.Features(feature={ENCODED_FEATURE: feature}))
+        return bytes(message.SerializeToString())
+
+    return tf.constant([example(encoded) for encoded in _encode_png(pictures).numpy()])
+
+
+if __name__ == "__main__":
+    from pipelines import commands
+
+    commands.run_stage(commands.export)

@@ -1,0 +1,49 @@
+"""Gets a data set and writes it as a data set folder: `python -m pipelines.prepare fashion_mnist`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import platformdirs
+
+from pipelines import fashion_mnist, files, sources
+from pipelines.errors import UsageError
+
+Fetch = Callable[[Path, Callable[[str], None]], tuple[sources.DataSet, str]]
+
+# Data set -> what fetches it.
+DATA_SETS: Mapping[str, Fetch] = {"fashion_mnist": fashion_mnist.fetch}
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept for all projects of this user; the environment variable CNN_TF_CACHE moves it."""
+    return Path(os.environ.get("CNN_TF_CACHE") or platformdirs.user_cache_path("cnn-tf"))
+
+
+def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path:
+    """Makes the folder `data_folder`/`name`, unless it is there; returns it.
+
+    Raises UsageError for an unknown data set, DataUnavailable if no source has it.
+    """
+    if name not in DATA_SETS:
+        near = difflib.get_close_matches(name, DATA_SETS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"Unknown data set {name!r}. Expected one of: {', '.join(DATA_SETS)}.{hint}")
+    folder = data_folder / name
+    if (folder / sources.MANIFEST).exists():
+        report(f"Reusing the prepared data set in {folder}")
+        return folder
+    with files.lock(data_folder):
+        data, origin = DATA_SETS[name](cache_folder() / name.replace("_", "-"), report)
+        sources.save(folder, data, {"origin": origin})
+    report(f"Wrote {folder}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items()))
+    return folder
+
+
+if __name__ == "__main__":
+    from pipelines import commands
+
+    commands.run_stage(commands.prepare)

@@ -1,0 +1,171 @@
+"""The run folder: everything about one training.
+
+config.yaml          the effective configuration
+environment.json     versions of libraries, platform, git revision, seed
+history.jsonl        a line an epoch
+checkpoints/STEP/    model.keras (with the optimizer's state) and progress.json: enough to go on
+model.keras          the trained model; its presence means that the training is complete
+evaluation.json      written by evaluate
+report/              written by evaluate
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipelines import config as configuration
+from pipelines import files
+from pipelines.config import TrainConfig
+from pipelines.errors import UsageError
+
+LIBRARIES = ("cnn-tf", "tensorflow", "keras", "numpy")
+
+
+@dataclass
+class Progress:
+    """How far a training has come: optimizer steps done, finished epochs, and sums over the epoch under way."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    correct: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+
+
+class Run:
+    """A run folder, new or old."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = folder / "model.keras"
+        self.evaluation = folder / "evaluation.json"
+        self.report = folder / "report"
+        self._config = folder / "config.yaml"
+        self._history = folder / "history.jsonl"
+        self._checkpoints = folder / "checkpoints"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a training was ever started here."""
+        return self._config.is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training reached its end."""
+        return self.model.is_file()
+
+    @property
+    def config(self) -> TrainConfig:
+        """The configuration that it was started with. Raises UsageError."""
+        if not self.is_begun:
+            raise UsageError(f"{self.folder} is not a run folder (config.yaml is missing). Train first: cnn-tf train.")
+        return configuration.from_file(self._config)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Finished epochs."""
+        return [json.loads(line) for line in self._history.read_text().splitlines()] if self._history.exists() else []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `begin` noted."""
+        environment: dict[str, str] = json.loads((self.folder / "environment.json").read_text())
+        return environment
+
+    def require_complete(self) -> None:
+        """Raises UsageError unless the training is complete."""
+        if self.is_complete:
+            return
+        state = "is not finished" if self.is_begun else "does not exist"
+        raise UsageError(
+            f"The run {self.folder} {state} (model.keras is missing). Run: cnn-tf train --name {self.folder.name}"
+        )
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keeps other processes from training here. Raises RunBusy."""
+        return files.lock(self.folder)
+
+    def begin(self, config: TrainConfig) -> None:
+        """Notes configuration and environment, or checks that an old run has the same ones. Raises UsageError."""
+        if not self.is_begun:
+            files.write(self.folder / "environment.json", json.dumps(environment(config.seed), indent=2) + "\n")
+            files.write(self._config, config.to_yaml())
+            return
+        changed = _differences(self.config.model_dump(), config.model_dump())
+        if changed:
+            raise UsageError(
+                f"The run {self.folder} was begun with other settings: {', '.join(changed)}. "
+                "Give this training a name of its own with --name, or delete the folder."
+            )
+
+    def save_checkpoint(self, model: Any, progress: Progress) -> None:
+        """Keeps the state after `progress.step` steps and forgets older ones; `model` is compiled with its optimizer."""
+        folder = self._checkpoints / f"{progress.step:08d}"
+        if not folder.exists():
+            with files.folder_aside(folder) as aside:
+                model.save(aside / "model.keras")
+                (aside / "progress.json").write_text(json.dumps(asdict(progress)))
+        for old in self._checkpoint_folders()[:-1]:
+            shutil.rmtree(old)
+
+    def load_checkpoint(self) -> tuple[Path, Progress] | None:
+        """The newest checkpoint's model file and progress, if there is one."""
+        folders = self._checkpoint_folders()
+        if not folders:
+            return None
+        progress = Progress(**json.loads((folders[-1] / "progress.json").read_text()))
+        return folders[-1] / "model.keras", progress
+
+    def write_history(self, history: Sequence[dict[str, float]]) -> None:
+        """Replaces the history."""
+        files.write(self._history, "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def save_model(self, model: Any) -> None:
+        """Writes the trained model, which completes the run."""
+        with files.file_aside(self.model) as aside:
+            model.save(aside)
+
+    def _checkpoint_folders(self) -> list[Path]:
+        return sorted(path for path in self._checkpoints.glob("*") if path.name.isdigit())
+
+
+def environment(seed: int) -> dict[str, str]:
+    """What a result may depend on besides the configuration."""
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    revision = _git_revision()
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": platform.platform(),
+        "seed": str(seed),
+        **({"git": revision} if revision else {}),
+    }
+
+
+def _git_revision() -> str | None:
+    """Of the working folder, with a plus if it has changes."""
+    try:
+        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for name, value in new.items():
+        if isinstance(value, dict):
+            changed += _differences(old[name], value, f"{prefix}{name}.")
+        elif old[name] != value:
+            changed.append(f"{prefix}{name} {old[name]} instead of {value}")
+    return changed

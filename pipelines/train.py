@@ -1,0 +1,197 @@
+"""Trains a model into a run folder, or goes on where a stopped training ended: `python -m pipelines.train fashion_mnist`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import keras
+import tensorflow as tf
+
+import cnn_tf
+from pipelines import dataset
+from pipelines.config import OptimizerConfig, TrainConfig
+from pipelines.errors import UsageError
+from pipelines.runs import Progress, Run
+from pipelines.sources import DataSet, Split
+
+
+class Observer(Protocol):
+    """Is told how a training goes."""
+
+    def begin(self, run: Path, first_step: int, steps: int, steps_per_epoch: int) -> None:
+        """Training starts, or goes on after `first_step` steps."""
+
+    def step(self, progress: Progress) -> None:
+        """A step is done."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """An epoch is done; `row` is its line of the history."""
+
+
+class _Sums(NamedTuple):
+    loss: tf.Tensor
+    correct: tf.Tensor
+
+
+Step = Callable[[tf.Tensor, tf.Tensor], _Sums]
+
+
+def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> None:
+    """Trains until the run is complete. Raises UsageError for a configuration that cannot be, RunBusy."""
+    learning, validation = split_off(data.splits["train"], config.data.validation_examples)
+    steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
+    if steps_per_epoch < 1:
+        raise UsageError(
+            f"A batch of {config.data.batch_size} needs as many training examples. Received: {len(learning)} "
+            "(without those for validation). Lower data.batch_size or data.validation_examples."
+        )
+    with run.lock():
+        if run.is_complete:
+            return
+        keras.utils.set_random_seed(config.seed)
+        model = _build(config, data, steps_per_epoch)
+        run.begin(config)
+        checkpoint = run.load_checkpoint()
+        progress = Progress()
+        if checkpoint:
+            file, progress = checkpoint
+            model = keras.saving.load_model(file)
+        observer.begin(run.folder, progress.step, steps_per_epoch * config.epochs, steps_per_epoch)
+        _train(run, config, model, progress, learning, validation, observer)
+        run.save_model(model)
+
+
+def split_off(split: Split, examples: int) -> tuple[Split, Split]:
+    """(for learning, for validation): the last `examples` are for validation. Raises UsageError."""
+    if examples >= len(split):
+        raise UsageError(f"data.validation_examples must be below {len(split)}, all there are. Received: {examples}.")
+    return split.slice(0, len(split) - examples), split.slice(len(split) - examples, len(split))
+
+
+def _build(config: TrainConfig, data: DataSet, steps_per_epoch: int) -> keras.Model:
+    try:
+        model = cnn_tf.build(config.model, data.image_shape, len(data.class_names))
+    except ValueError as error:
+        raise UsageError(f"model: {error}") from None
+    # Compiled, so that a saved model carries its optimizer's state; the steps are our own.
+    model.compile(optimizer=make_optimizer(config.optimizer, steps_per_epoch, config.epochs))
+    return model
+
+
+def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning rate schedule: linear warm-up, then a half cosine to zero."""
+    steps = steps_per_epoch * epochs
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=steps - warmup,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    if config.name == "adam":
+        return keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+
+
+def _train(
+    run: Run,
+    config: TrainConfig,
+    model: keras.Model,
+    progress: Progress,
+    learning: Split,
+    validation: Split,
+    observer: Observer,
+) -> None:
+    """Runs the remaining steps, keeping `progress`, history and checkpoints."""
+    steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
+    step = make_step(model)
+    run.write_history(progress.history)
+    saved = time.monotonic()
+    for batch, seconds in _timed(iter(dataset.for_training(learning, config, progress.step))):
+        sums = step(batch["image"], batch["label"])
+        progress.step += 1
+        progress.loss_sum += float(sums.loss)
+        progress.correct += int(sums.correct)
+        progress.examples += config.data.batch_size
+        progress.seconds += seconds()
+        observer.step(progress)
+        ends_epoch = progress.step % steps_per_epoch == 0
+        if ends_epoch:
+            row = _end_epoch(model, progress, validation)
+            observer.epoch(row)
+        if ends_epoch or time.monotonic() - saved > config.checkpoint_seconds:
+            run.save_checkpoint(model, progress)
+            run.write_history(progress.history)
+            saved = time.monotonic()
+
+
+def _timed(batches: Iterator[dict[str, tf.Tensor]]) -> Iterator[tuple[dict[str, tf.Tensor], Callable[[], float]]]:
+    """Each batch with a clock that began before the batch was asked for."""
+    while True:
+        begin = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch, lambda begin=begin: time.monotonic() - begin  # type: ignore[misc]
+
+
+def make_step(model: keras.Model) -> Step:
+    """One optimizer step on a batch: images (B, H, W, C), labels (B,) -> sum of losses, number of correct answers."""
+    # Known before tracing: a variable that comes to be inside a traced function cannot be saved.
+    model.optimizer.build(model.trainable_variables)
+
+    def step(images: tf.Tensor, labels: tf.Tensor) -> _Sums:
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        return _Sums(tf.reduce_sum(losses), _count_correct(labels, logits))
+
+    traced: Step = tf.function(step, reduce_retracing=True)
+    return traced
+
+
+def _count_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.math.count_nonzero(tf.equal(labels, tf.argmax(logits, axis=-1)))
+
+
+def _end_epoch(model: keras.Model, progress: Progress, validation: Split) -> dict[str, float]:
+    """Moves the epoch's sums into a row of the history."""
+    row = {
+        "epoch": len(progress.history) + 1,
+        "loss": progress.loss_sum / progress.examples,
+        "accuracy": progress.correct / progress.examples,
+        "learning_rate": float(model.optimizer.learning_rate),
+        "seconds": progress.seconds,
+        "examples_per_second": progress.examples / progress.seconds,
+    }
+    if len(validation):
+        row |= _validate(model, validation)
+    progress.history.append(row)
+    progress.loss_sum, progress.correct, progress.examples, progress.seconds = 0.0, 0, 0, 0.0
+    return row
+
+
+def _validate(model: keras.Model, validation: Split) -> dict[str, float]:
+    logits = predict_logits(model, validation)
+    labels = tf.constant(validation.labels, tf.int64)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    correct = int(_count_correct(labels, logits))
+    return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": correct / len(validation)}
+
+
+def predict_logits(model: keras.Model, split: Split) -> tf.Tensor:
+    """(N, classes) logits of all examples, in order."""
+    infer = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    return tf.concat([infer(batch["image"]) for batch in dataset.for_evaluation(split)], axis=0)
+
+
+if __name__ == "__main__":
+    from pipelines import commands
+
+    commands.run_stage(commands.train)
