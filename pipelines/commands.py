@@ -58,10 +58,6 @@ def train(
     if print_config:
         typer.echo(effective.to_yaml(), nl=False)
         return
-    import_tensorflow()
-    from pipelines import prepare as preparing
-    from pipelines import progress, sources
-    from pipelines import train as stage
     from pipelines.runs import Run
 
     run = Run(runs / (name or preset))
@@ -69,6 +65,11 @@ def train(
         run.begin(effective)
         console.note(f"Reusing the trained model in {run.folder}")
         return
+    import_tensorflow()
+    from pipelines import prepare as preparing
+    from pipelines import progress, sources
+    from pipelines import train as stage
+
     examples = sources.load(preparing.prepare(effective.data.source, data, console.note))
     with progress.showing(console.err) as observer:
         stage.train(run, effective, examples, observer)

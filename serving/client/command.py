@@ -59,7 +59,8 @@ def _write_table(answers: Iterable[Answer]) -> None:
             rest = ", ".join(f"{name} {share:.1%}" for name, share in others[:2])
             table.add_row(_plain(str(answer.path)), _plain(label), f"{probability:.1%}", _plain(rest))
     if table.row_count:
-        Console(highlight=False).print(table)
+        # In a file or pipe there is no width to fit into.
+        Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _plain(text: str) -> str:

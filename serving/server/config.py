@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
+from typing import TYPE_CHECKING
 
 from serving.errors import InvalidArgument
 from serving.server import storage
+
+if TYPE_CHECKING:
+    from tensorflow_serving.config import model_server_config_pb2
 
 VersionPolicy = Callable[[Collection[int]], set[int]]
 """Version numbers on disk -> those to serve."""
@@ -65,7 +66,10 @@ def from_folder(models: Path) -> list[ModelConfig]:
 
 
 def from_file(path: Path) -> list[ModelConfig]:
-    """The models of a text file with TensorFlow Serving's `ModelServerConfig`."""
+    """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument."""
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2  # brings TensorFlow, some seconds
+
     try:
         config = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
     except OSError as error:

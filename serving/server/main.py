@@ -46,13 +46,14 @@ def _serve(flags: Flags) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    # Imported late, so that --help and wrong flags answer at once.
+    models = _models(flags)
+    # Imported late, so that --help, wrong flags and wrong paths are answered at once.
     from serving.server.server import ModelServer
 
     for library in ("tensorflow", "uvicorn"):
         logging.getLogger(library).setLevel(logging.ERROR)
     server = ModelServer(
-        _models(flags),
+        models,
         host=flags.bind_address,
         port=flags.port,
         rest_port=flags.rest_api_port,

@@ -55,7 +55,8 @@ class _Version:
     error: errors.ServingError | None = None
     servable: Servable | None = None
     users: int = 0
-    seen: storage.Fingerprint | None = None
+    seen: storage.Fingerprint | None = None  # files at the last look
+    failed: storage.Fingerprint | None = None  # files that could not be loaded
     problem: str = field(default="", repr=False)
 
 
@@ -167,7 +168,7 @@ class ServedModel:
         if entry.state not in (State.START, State.END):
             return False
         now = storage.fingerprint(path)
-        if entry.error and now == entry.seen:
+        if now == entry.failed:
             return False
         before, entry.seen = entry.seen, now
         absent = storage.missing(path)
@@ -187,9 +188,11 @@ class ServedModel:
             entry.servable = self._load(self.config.name, path)
         except errors.ServingError as error:
             _log.error("Loading version %d of model %s failed: %s", entry.number, self.config.name, error.message)
+            entry.failed = entry.seen
             self._set(entry, State.END, error)
         except Exception as error:
             _log.exception("Loading version %d of model %s failed", entry.number, self.config.name)
+            entry.failed = entry.seen
             self._set(entry, State.END, errors.Internal(f"{type(error).__name__}: {error}"))
         else:
             self._set(entry, State.AVAILABLE)
@@ -210,7 +213,7 @@ class ServedModel:
             with self._changed:
                 self._changed.wait_for(lambda entry=entry: entry.users == 0)  # type: ignore[misc]
             entry.servable.close()
-            entry.servable = entry.seen = None
+            entry.servable = entry.seen = entry.failed = None
             self._set(entry, State.END)
             _log.info("Version %d of model %s is unloaded", number, self.config.name)
 

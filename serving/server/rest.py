@@ -33,7 +33,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _PATH = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?(?P<method>:predict|/metadata)?",
+    r"/v1/models/(?P<name>[^/:?]+)(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:?]+)))?(?P<method>:predict|/metadata)?",
     re.IGNORECASE,
 )
 

@@ -67,7 +67,7 @@ def inputs_by_row(instances: object, wanted: Inputs) -> dict[str, Array]:
 
 def inputs_by_column(inputs: object, wanted: Inputs) -> dict[str, Array]:
     """Arrays from values that have their batch axis already. Raises InvalidArgument."""
-    if len(wanted) == 1 and not (isinstance(inputs, dict) and set(inputs) == set(wanted)):
+    if len(wanted) == 1 and (not isinstance(inputs, dict) or set(inputs) == {"b64"}):
         inputs = {next(iter(wanted)): inputs}
     if not isinstance(inputs, dict):
         raise InvalidArgument(f"Expecting an object with the inputs {_names(wanted)}. Received: {_quote(inputs)}")

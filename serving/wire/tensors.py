@@ -1,7 +1,8 @@
 """NumPy arrays to and from `TensorProto`.
 
 Works on our own message class and on TensorFlow's alike, since both have the same fields. What is written equals
-`tf.make_tensor_proto`, and what is accepted equals `tensorflow::Tensor::FromProto`:
+`tf.make_tensor_proto`, except that half, bool and uint16 travel as raw bytes too, where TensorFlow writes value by value.
+What is accepted equals `tensorflow::Tensor::FromProto`:
 
 * fewer values than the shape needs: the last one is repeated (none at all: zeros, empty strings);
 * more values than the shape needs: the surplus is dropped;

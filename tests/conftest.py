@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import CLASS_NAMES, pictures
+
+from cnn_tf.quiet import import_tensorflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_tensorflow():
+    import_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def data_set():
+    from pipelines.sources import DataSet, Split
+
+    return DataSet("patterns", CLASS_NAMES, {"train": Split(*pictures(500, 1)), "test": Split(*pictures(120, 2))})
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    from pipelines.config import DataConfig, OptimizerConfig, TrainConfig
+
+    return TrainConfig(
+        epochs=3,
+        data=DataConfig(source="fashion_mnist", batch_size=32, validation_examples=100),
+        optimizer=OptimizerConfig(learning_rate=0.02, warmup_epochs=0.5),
+    )
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
+    """A folder as a user has it after `cnn-tf train`: data/, runs/patterns/, and models/ with one version."""
+    from pipelines import export, sources, train
+    from pipelines.runs import Run
+
+    folder = tmp_path_factory.mktemp("workplace")
+    # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
+    sources.save(folder / "data" / "fashion_mnist", data_set, {})
+    run = Run(folder / "runs" / "patterns")
+    train.train(run, tiny_config, data_set, SilentObserver())
+    export.export(run, data_set, folder / "models", "patterns")
+    return folder
+
+
+class SilentObserver:
+    def begin(self, run, first_step, steps, steps_per_epoch):
+        self.first_step = first_step
+
+    def step(self, progress):
+        pass
+
+    def epoch(self, row):
+        pass
+
+
+@pytest.fixture(scope="session")
+def server(workplace):
+    """A real server process that serves the workplace's models with batching."""
+    from serving.server import process
+
+    with process.running([str(workplace / "models"), "--enable_batching"]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    from serving.client import PredictClient
+
+    with PredictClient(server.grpc_address, "patterns") as connected:
+        yield connected

@@ -1,0 +1,215 @@
+"""Versions come and go while a real server runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import run_cli, until
+
+from serving.client import PredictClient
+from serving.errors import NotFound, ServingError, Unavailable
+from serving.server import process
+
+PICTURES = {"images": np.zeros((1, 28, 28, 1), np.uint8)}
+FAST = "--file_system_poll_wait_seconds=0.1"
+
+
+@pytest.fixture
+def models(workplace, tmp_path):
+    """A models folder of this test's own, with version 1."""
+    folder = tmp_path / "models"
+    shutil.copytree(workplace / "models", folder, ignore=shutil.ignore_patterns(".lock"))
+    return folder
+
+
+@pytest.fixture
+def serving(models):
+    with process.running([str(models), FAST]) as server, PredictClient(server.grpc_address, "patterns") as client:
+        yield server, client
+
+
+def states(client):
+    return {entry.version: entry.state for entry in client.status()}
+
+
+def test_a_new_version_takes_over_without_a_failed_request(models, serving, workplace):
+    server, client = serving
+    answers, failures, stop = [], [], threading.Event()
+
+    def ask_without_pause():
+        with PredictClient(server.grpc_address, "patterns") as connection:
+            while not stop.is_set():
+                try:
+                    answers.append(connection.predict(PICTURES).version)
+                except ServingError as error:
+                    failures.append(error)
+
+    threads = [threading.Thread(target=ask_without_pause) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(answers) > 50)
+    exported = run_cli("export", "patterns", "--models", models, cwd=workplace)
+    assert exported.returncode == 0, exported.stderr
+    until(lambda: states(client) == {2: "AVAILABLE", 1: "END"})
+    asked = len(answers)
+    until(lambda: len(answers) > asked + 50)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert set(answers) == {1, 2}
+    assert set(answers[asked + 3 :]) == {2}  # three answers may have been under way
+    with pytest.raises(NotFound, match=r"Specific\(patterns, 1\)"):
+        client.predict(PICTURES, version=1)
+
+
+def test_half_written_versions_are_not_served(models, serving):
+    _, client = serving
+    complete = models / "patterns" / "1"
+    for number, absent in ((2, "saved_model.pb"), (3, "variables.index"), (4, "variables.data-00000-of-00001")):
+        shutil.copytree(complete, models / "patterns" / str(number), ignore=shutil.ignore_patterns(absent))
+    until(lambda: states(client).get(4) == "START")
+    assert client.predict(PICTURES).version == 1
+    # What was missing arrives: the version is served.
+    shutil.copy(complete / "variables" / "variables.data-00000-of-00001", models / "patterns" / "4" / "variables")
+    until(lambda: client.predict(PICTURES).version == 4)
+
+
+def test_a_damaged_version_leaves_the_old_one_serving_and_is_tried_again(models, serving):
+    _, client = serving
+    aside = models / "copy"
+    shutil.copytree(models / "patterns" / "1", aside)
+    good = (aside / "saved_model.pb").read_bytes()
+    (aside / "saved_model.pb").write_bytes(good[:1000])
+    aside.rename(models / "patterns" / "2")
+    until(lambda: states(client).get(2) == "END")
+    assert client.predict(PICTURES).version == 1
+    assert next(entry for entry in client.status() if entry.version == 2).error
+    (models / "patterns" / "2" / "saved_model.pb").write_bytes(good)
+    until(lambda: client.predict(PICTURES).version == 2)
+
+
+def test_a_failing_warm_up_fails_the_load(models, serving):
+    _, client = serving
+    aside = models / "copy"
+    shutil.copytree(models / "patterns" / "1", aside)
+    (aside / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a TFRecord file")
+    aside.rename(models / "patterns" / "2")
+    until(lambda: states(client).get(2) == "END")
+    assert "TFRecord" in client.status()[0].error
+    assert client.predict(PICTURES).version == 1
+
+
+def cpu_seconds(pid):
+    """Processor time that a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see that the server is busy")
+def test_sigterm_finishes_what_is_under_way(models):
+    with process.running([str(models)]) as server:
+        many = np.zeros((60_000, 28, 28, 1), np.uint8)
+        results = []
+
+        def ask():
+            with PredictClient(server.grpc_address, "patterns", timeout=60) as client:
+                results.append(client.predict({"images": many}, outputs=["top_scores"])["top_scores"].shape)
+
+        thread = threading.Thread(target=ask)
+        with PredictClient(server.grpc_address, "patterns") as client:
+            client.wait_until_ready()
+        idle = cpu_seconds(server.process.pid)
+        thread.start()
+        # The request takes some seconds; by then it has been received, and the model works on it.
+        until(lambda: cpu_seconds(server.process.pid) > idle + 0.5)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=20)
+        thread.join()
+    assert server.process.returncode == 0
+    assert results == [(60_000, 3)]
+
+
+def test_a_base_path_without_versions_waits_for_one(models):
+    (models / "later").mkdir()
+    arguments = [f"--model_base_path={models / 'later'}", "--model_name=later", FAST]
+    with process.running(arguments) as server, PredictClient(server.grpc_address, "later") as client:
+        with pytest.raises(NotFound, match=r"Latest\(later\)"):
+            client.predict(PICTURES)
+        shutil.copytree(models / "patterns" / "1", models / "later" / "5")
+        assert client.wait_until_ready(timeout=30) == 5
+        assert client.predict(PICTURES).version == 5
+
+
+def test_models_are_independent_and_policies_hold(models, tmp_path):
+    shutil.copytree(models / "patterns" / "1", models / "patterns" / "00000003")
+    config = tmp_path / "models.config"
+    config.write_text(
+        f"""model_config_list {{
+          config {{ name: "all" base_path: "{models / "patterns"}" model_platform: "tensorflow"
+                    model_version_policy {{ all {{}} }} }},
+          config: {{ name: "first", base_path: "{models / "patterns"}", model_platform: "tensorflow"
+                    model_version_policy: {{ specific {{ versions: 1 }} }} }}
+          config {{ name: "gone" base_path: "{tmp_path / "gone"}" model_platform: "tensorflow" }}
+        }}"""
+    )
+    with process.running([f"--model_config_file={config}", "--rest_api_port=0"]) as server:
+        assert server.rest_url == "off"
+        found = {}
+        for name in ("all", "first"):
+            with PredictClient(server.grpc_address, name) as client:
+                found[name] = states(client)
+        assert found == {"all": {1: "AVAILABLE", 3: "AVAILABLE"}, "first": {1: "AVAILABLE"}}
+
+
+def refused(*arguments):
+    """The one line with which a server refuses to start."""
+    command = [sys.executable, "-m", "serving.server", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in result.stderr
+    return result.returncode, result.stderr.strip().splitlines()[-1]
+
+
+def test_a_taken_port_is_told(models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for flags in ([f"--port={port}", "--rest_api_port=0"], ["--port=0", f"--rest_api_port={port}"]):
+            code, line = refused(models, *flags)
+            assert code == 1
+            assert f"127.0.0.1:{port}" in line
+
+
+def test_paths_that_cannot_be_served_are_told(models, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "empty").mkdir()
+    version = models / "patterns" / "1"
+    for arguments, code, text in [
+        ([file], 1, "Expected a folder of models"),
+        ([tmp_path / "none"], 1, "nothing is there"),
+        ([tmp_path / "empty"], 1, "cnn-tf export"),
+        ([models / "patterns"], 1, f"Pass its parent, {models}"),
+        ([f"--model_base_path={file}"], 1, "Received a file"),
+        ([f"--model_base_path={version}"], 1, f"Pass {models / 'patterns'}"),
+        (["--model_base_path=relative"], 2, "must be an absolute path"),
+        ([f"--model_config_file={file}.none"], 1, "Cannot read the model config file"),
+        ([], 2, "say what to serve"),
+        (["--port=99999999", models], 2, "a port is"),
+        (["--enable_batching=maybe", models], 2, "expected true or false"),
+    ]:
+        actual, line = refused(*arguments)
+        assert (actual, text in line) == (code, True), line
+
+
+def test_a_server_that_does_not_start_is_told_by_its_last_words(tmp_path):
+    with pytest.raises(Unavailable, match="nothing is there"), process.running([str(tmp_path / "none")]):
+        pass

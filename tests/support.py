@@ -1,0 +1,42 @@
+"""What several tests need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+CLASS_NAMES = ["dark", "bright", "<striped> [red]"]
+
+
+def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
+    """Returns once `condition()` is true; fails after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition} did not become true in {timeout} s")
+        pause.wait(0.01)
+
+
+def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    """`cnn-tf ARGUMENTS` in the folder `cwd`."""
+    return subprocess.run(cli(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def cli(*arguments: str | Path) -> Sequence[str]:
+    return [sys.executable, "-m", "cnn_tf", *map(str, arguments)]
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures that a small network learns in seconds: uint8 (count, 28, 28, 1), labels uint8 (count,)."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, len(CLASS_NAMES), count).astype(np.uint8)
+    noise = random.integers(0, 60, (count, 28, 28, 1))
+    base = np.stack([np.full((28, 28, 1), 20), np.full((28, 28, 1), 190), np.tile([[[0]], [[190]]], (14, 28, 1))])
+    return (base[labels] + noise).astype(np.uint8), labels

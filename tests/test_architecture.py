@@ -1,0 +1,52 @@
+"""Who may import whom (design.md)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_import_rules():
+    lint = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    "module", ["serving.client", "serving.wire", "cnn_tf.cli", "pipelines.commands", "cnn_tf.shapes"]
+)
+def test_light_modules_load_neither_tensorflow_nor_keras(module):
+    code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_generated_messages_are_those_of_the_proto_file(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "grpc_tools.protoc",
+        "-I",
+        ".",
+        f"--python_out={tmp_path}",
+        f"--pyi_out={tmp_path}",
+    ]
+    subprocess.run([*command, "serving/wire/messages.proto"], cwd=ROOT, check=True)
+    for name in ("messages_pb2.py", "messages_pb2.pyi"):
+        generated = (tmp_path / "serving/wire" / name).read_text()
+        assert generated == (ROOT / "serving/wire" / name).read_text(), "run: make proto"
+
+
+def test_no_registry_host_or_machine_path_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    requirements = [name for name in listed if name.startswith("requirements/") and name.endswith(".txt")]
+    assert requirements
+    for name in requirements:
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        assert "--hash=sha256:" in text

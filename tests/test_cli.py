@@ -1,0 +1,155 @@
+"""The command line as a user meets it: real processes, exit codes, one line for a mistake."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from support import CLASS_NAMES, cli, pictures, run_cli
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three PNG files, and their classes' names."""
+    images, labels = pictures(3, seed=9)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image.squeeze(-1)).save(folder / f"{number}.png")
+    return folder, [CLASS_NAMES[label] for label in labels]
+
+
+def predict(server, workplace, *arguments):
+    return run_cli("predict", "--server", server.grpc_address, "--model", "patterns", *arguments, cwd=workplace)
+
+
+def one_line(result, code):
+    """The error of a command that failed as it should."""
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_predict_writes_a_table(server, workplace, photos):
+    folder, labels = photos
+    result = predict(server, workplace, folder)
+    assert result.returncode == 0, result.stderr
+    assert all(label in result.stdout for label in labels)
+    assert "0.png" in result.stdout
+
+
+def test_predict_writes_json_and_csv(server, workplace, photos):
+    folder, labels = photos
+    rows = json.loads(predict(server, workplace, "--json", folder).stdout)
+    assert [row["class"] for row in rows] == labels
+    assert all(0 < row["probability"] <= 1 and row["version"] == 1 for row in rows)
+    table = list(csv.DictReader(io.StringIO(predict(server, workplace, "--csv", f"{folder}/*.png").stdout)))
+    assert [row["class"] for row in table] == labels
+
+
+def test_a_corrupt_picture_is_named_and_fails_no_other(server, workplace, photos):
+    folder, labels = photos
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    result = predict(server, workplace, "--json", folder)
+    assert result.returncode == 1
+    rows = json.loads(result.stdout)
+    assert [row.get("class") for row in rows] == [labels[0], None, labels[2]]
+    assert "refuses" in rows[1]["error"]
+    assert "1.png: the model refuses it" in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("nowhere.png", "No such file, folder or pattern: nowhere.png."), ("empty", "No pictures in the folder")],
+)
+def test_paths_without_pictures_are_told(server, workplace, tmp_path, path, text):
+    (tmp_path / "empty").mkdir()
+    assert text in one_line(predict(server, workplace, tmp_path / path if path == "empty" else path), 2)
+
+
+def test_an_unknown_model_or_server_is_told(server, workplace, photos):
+    folder, _ = photos
+    unknown = run_cli("predict", "--server", server.grpc_address, "--model", "none", folder, cwd=workplace)
+    assert "Servable not found for request: Latest(none)" in one_line(unknown, 1)
+    nobody = run_cli("predict", "--server", "127.0.0.1:1", folder, cwd=workplace)
+    assert "No server answers at 127.0.0.1:1" in one_line(nobody, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["prepare", "mnst"], "Unknown data set 'mnst'. Expected one of: fashion_mnist."),
+        (["train", "nothing"], "Unknown preset 'nothing'"),
+        (
+            ["train", "-s", "model=lenet_5", "-s", "data.validation_examples=0", "--name", "x"],
+            "Unknown model 'lenet_5'. Expected one of: lenet5, lenet5_bn.",
+        ),
+        (["train", "-s", "epoch=3"], "Unknown key 'epoch'. Did you mean 'epochs'?"),
+        (["train", "-s", "data.source=cifar", "--name", "x"], "Unknown data set 'cifar'"),
+        (["train", "--name", "patterns"], "begun with other settings"),
+        (["evaluate", "nothing"], "The run runs/nothing does not exist"),
+        (["export", "nothing"], "The run runs/nothing does not exist"),
+        (["export", "patterns", "--version", "1"], "already exists: versions are never overwritten. Pass --version 2"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_code_2(workplace, arguments, text):
+    result = run_cli(*arguments, cwd=workplace)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert text in result.stderr.splitlines()[-1]
+
+
+def test_debug_shows_the_traceback(workplace):
+    result = run_cli("train", "nothing", "--debug", cwd=workplace)
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+
+
+def test_print_config_is_a_config_file(workplace, tmp_path):
+    printed = run_cli("train", "--print-config", "-s", "seed=7", cwd=workplace).stdout
+    (tmp_path / "config.yaml").write_text(printed)
+    again = run_cli("train", "--print-config", "--config", tmp_path / "config.yaml", cwd=workplace)
+    assert (again.stdout, "seed: 7" in printed) == (printed, True)
+
+
+def test_models_lists_the_architectures(workplace):
+    rows = json.loads(run_cli("models", "--json", cwd=workplace).stdout)
+    assert {row["name"]: row["parameters"] for row in rows} == {"lenet5": 61_706, "lenet5_bn": 44_878}
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "export", "serve", "predict", "demo", "models"])
+def test_every_command_has_help_with_an_example(workplace, command):
+    result = run_cli(command, "--help", cwd=workplace)
+    assert result.returncode == 0
+    assert "example" in result.stdout.lower()
+
+
+@pytest.mark.parametrize("stage", ["prepare", "export"])
+def test_every_stage_is_a_module_too(workplace, stage):
+    command = [sys.executable, "-m", f"pipelines.{stage}", "nothing"]
+    result = subprocess.run(command, cwd=workplace, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert "nothing" in result.stderr.splitlines()[-1]
+
+
+def test_ctrl_c_ends_in_order(workplace, tmp_path):
+    import signal
+
+    command = cli("train", "--runs", tmp_path, "--name", "x", "-s", "epochs=1000", "-s", "data.validation_examples=0")
+    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "epoch" in line and "loss" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "Interrupted. Nothing is half-written" in rest
+    assert "Traceback" not in rest
+    assert not list(tmp_path.rglob(".aside-*"))
