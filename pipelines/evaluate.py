@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,16 @@ def read_evaluation(path: Path) -> Evaluation | None:
     return evaluation
 
 
+def _trainable(model: keras.Model) -> int:
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
 def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
     config, environment = run.config, run.environment
     height, width, channels = data.image_shape
     seconds = sum(epoch["seconds"] for epoch in run.history)
     return {
-        "Model": f"{config.model}, {model.count_params():,} parameters",
+        "Model": f"{config.model}, {_trainable(model):,} trainable parameters",
         "Data": f"{data.name}, {len(data.splits['train']):,} pictures of {height}×{width}×{channels} for training",
         "Training": f"{config.epochs} epochs in {seconds:.0f} s",
         "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "

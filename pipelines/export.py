@@ -31,6 +31,8 @@ from pipelines.sources import DataSet, Images
 
 TOP_K = 5
 TOLERANCE = 1e-4
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+CONFIG_FILE = "models.config"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 ENCODED_FEATURE = "image/encoded"
 
@@ -64,8 +66,10 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
     Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
     """
     run.require_complete()
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise UsageError(f"A model's name is made of letters, digits, '_', '-' and '.'. Received: {name!r}.")
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"A model's name is made of letters, digits, '_', '-' and, not in front, '.'. Received: {name!r}."
+        )
     base_path = models / name
     if base_path.exists() and not base_path.is_dir():
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
@@ -78,12 +82,23 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
             _write(model, endpoints, aside)
             _write_warmup(endpoints, pictures[:1], name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
+    files.write(models / CONFIG_FILE, _models_config(models))
     return Export(base_path / str(version), version, difference, len(pictures))
 
 
 def versions(base_path: Path) -> list[int]:
     """Numbers of the versions in a base path, ascending."""
     return sorted(int(entry.name) for entry in base_path.glob("*") if entry.name.isdecimal())
+
+
+def _models_config(models: Path) -> str:
+    """Text of a ModelServerConfig that names every model in the folder, as the container sees it: below /models."""
+    names = [entry.name for entry in sorted(models.iterdir()) if NAME.fullmatch(entry.name) and versions(entry)]
+    config = '  config {{ name: "{name}" base_path: "/models/{name}" model_platform: "tensorflow" }}\n'
+    return (
+        "# Written by cnn-tf export, for TensorFlow Serving's container: this folder is /models there.\n"
+        "model_config_list {\n" + "".join(config.format(name=name) for name in names) + "}\n"
+    )
 
 
 def _choose_version(base_path: Path, version: int | None) -> int:

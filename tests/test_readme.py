@@ -1,0 +1,89 @@
+"""README's commands and code, run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support import CLASS_NAMES, pictures, run_cli
+
+from serving.server import process
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def shell_lines():
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def commands(name):
+    """Lines of README's shell blocks that begin with `name`, as words, in order and without repetition."""
+    return list(dict.fromkeys(tuple(shlex.split(line)) for line in shell_lines() if line.split()[0] == name))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder in which Fashion-MNIST is a small and easy data set."""
+    from pipelines.sources import DataSet, Split, save
+
+    folder = tmp_path_factory.mktemp("readme")
+    data = DataSet("fashion_mnist", CLASS_NAMES, {"train": Split(*pictures(5500, 1)), "test": Split(*pictures(50, 2))})
+    save(folder / "data" / "fashion_mnist", data, {})
+    return folder
+
+
+def test_the_commands_and_the_code_work_in_their_order(folder):
+    every = commands("cnn-tf")
+    before, after = (
+        every[: every.index(("cnn-tf", "serve", "models/"))],
+        every[every.index(("cnn-tf", "serve", "models/")) + 1 :],
+    )
+    for words in before:
+        result = run_cli(*words[1:], cwd=folder)
+        assert result.returncode == 0, f"{words}: {result.stderr}"
+    images = folder / "runs" / "fashion_mnist" / "pictures"
+    images.mkdir()
+    Image.fromarray(pictures(1, 3)[0][0].squeeze(-1)).save(images / "0-ankle-boot.png")
+    with process.running([str(folder / "models")]) as server:
+        for words in after:
+            result = run_cli(*(word.replace("localhost:8500", server.grpc_address) for word in words[1:]), cwd=folder)
+            assert result.returncode == 0, f"{words}: {result.stderr}"
+        (code,) = blocks("python")
+        code = code.replace("localhost:8500", server.grpc_address)
+        result = subprocess.run(
+            [sys.executable, "-W", "error::UserWarning", "-c", code], cwd=folder, capture_output=True, text=True
+        )
+    assert result.returncode == 0, result.stderr
+    assert "by version 1" in result.stdout
+
+
+def test_every_make_target_is_there():
+    for words in commands("make"):
+        subprocess.run([*words, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_first_screen_has_the_two_commands():
+    assert {"make demo", "make test"} <= {line.partition("#")[0].strip() for line in README.splitlines()[:30]}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(name):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_measured_table_is_that_of_the_benchmark():
+    measured = (ROOT / "benchmarks" / "results" / "client_import.md").read_text()
+    for row in re.findall(r"^\| `(\S+)` \| ([\d.]+) \| (\d+) \|", README, re.MULTILINE):
+        assert "| `{}` | {} | {} |".format(*row) in measured
