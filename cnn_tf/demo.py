@@ -136,7 +136,8 @@ def _ask_grpc(server: RunningServer, encoded: list[bytes]) -> _Answers:
 
     probabilities, seconds = [], []
     with PredictClient(server.grpc_address, PRESET) as client:
-        for picture in track(encoded, "  Asking over gRPC", console=console.err, transient=True):
+        silent = not console.err.is_terminal
+        for picture in track(encoded, "  Asking over gRPC", console=console.err, transient=True, disable=silent):
             begin = time.perf_counter()
             outputs = client.predict({"image_bytes": [picture]}, signature="serving_bytes")
             seconds.append(time.perf_counter() - begin)
@@ -157,7 +158,7 @@ def _ask_rest(server: RunningServer, encoded: list[bytes], sample: Path) -> npt.
 
 
 def _print_predictions(answers: _Answers, split: Split, class_names: list[str]) -> None:
-    table = Table("picture", "true class", "predicted class", "probability", title_justify="left")
+    table = Table("picture", "true class", "predicted class", "probability")
     for index in range(SHOWN):
         label, predicted = int(split.labels[index]), int(answers.probabilities[index].argmax())
         style = None if label == predicted else "red"
@@ -209,4 +210,5 @@ def _say_what_next(run: Run, models: Path) -> None:
     ask with curl:              curl -d @{run.folder / "request.json"} http://localhost:8501/v1/models/{PRESET}:predict
   Publish the next version:     {program} export {PRESET}    (a running server switches to it by itself)
   Put it into TensorFlow Serving's container:
-                                docker build -t {PRESET} . && docker run --rm -p 8500:8500 -p 8501:8501 {PRESET}""")
+                                docker build -t {PRESET} .
+                                docker run --rm --init -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 {PRESET}""")

@@ -66,11 +66,10 @@ def train(
         console.note(f"Reusing the trained model in {run.folder}")
         return
     import_tensorflow()
-    from pipelines import prepare as preparing
-    from pipelines import progress, sources
+    from pipelines import progress
     from pipelines import train as stage
 
-    examples = sources.load(preparing.prepare(effective.data.source, data, console.note))
+    examples = _load(effective.data.source, data)
     with progress.showing(console.err) as observer:
         stage.train(run, effective, examples, observer)
     console.note(f"Wrote {run.model}")
@@ -129,16 +128,23 @@ def export(
 
 def _open(run: str, runs: Path, data: Path) -> tuple[Run, DataSet]:
     """A complete run and the data set it was trained on."""
-    from pipelines import prepare as preparing
     from pipelines.runs import Run
 
     folder = Path(run)
     trained = Run(folder if folder.is_dir() or len(folder.parts) > 1 else runs / run)
     trained.require_complete()
     import_tensorflow()
+    return trained, _load(trained.config.data.source, data)
+
+
+def _load(name: str, data: Path) -> DataSet:
+    """The data set `name`, prepared first if it is not there yet."""
+    from pipelines import prepare as stage
     from pipelines import sources
 
-    return trained, sources.load(preparing.prepare(trained.config.data.source, data, console.note))
+    if not stage.is_prepared(data / name):
+        stage.prepare(name, data, console.note)
+    return sources.load(data / name)
 
 
 def run_stage(command: Callable[..., None]) -> None:

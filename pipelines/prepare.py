@@ -23,6 +23,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CNN_TF_CACHE") or platformdirs.user_cache_path("cnn-tf"))
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether a data set folder is there; it is there as a whole or not at all."""
+    return (folder / sources.MANIFEST).is_file()
+
+
 def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path:
     """Makes the folder `data_folder`/`name`, unless it is there; returns it.
 
@@ -33,7 +38,7 @@ def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"Unknown data set {name!r}. Expected one of: {', '.join(DATA_SETS)}.{hint}")
     folder = data_folder / name
-    if (folder / sources.MANIFEST).exists():
+    if is_prepared(folder):
         report(f"Reusing the prepared data set in {folder}")
         return folder
     with files.lock(data_folder):

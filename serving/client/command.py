@@ -38,9 +38,8 @@ def predict(
     with PredictClient(server, model, timeout=timeout) as client:
         pictures.require_signature(client)
         answers = pictures.classify(client, files, batch_size)
-        shown = track(
-            answers, "Classifying", total=len(files), console=console, transient=True, disable=len(files) == 1
-        )
+        silent = len(files) == 1 or not console.is_terminal
+        shown = track(answers, "Classifying", total=len(files), console=console, transient=True, disable=silent)
         results = list(shown)
     write = _write_json if as_json else _write_csv if as_csv else _write_table
     write(results)
