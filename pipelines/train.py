@@ -14,6 +14,7 @@ import cnn_tf
 from pipelines import dataset
 from pipelines.config import OptimizerConfig, TrainConfig
 from pipelines.errors import UsageError
+from pipelines.interrupt import asked_to_stop
 from pipelines.runs import Progress, Run
 from pipelines.sources import DataSet, Split
 
@@ -40,7 +41,10 @@ Step = Callable[[tf.Tensor, tf.Tensor], _Sums]
 
 
 def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> None:
-    """Trains until the run is complete. Raises UsageError for a configuration that cannot be, RunBusy."""
+    """Trains until the run is complete. Raises UsageError for a configuration that cannot be, RunBusy.
+
+    Ctrl-C or SIGTERM: the step under way is finished and saved, then KeyboardInterrupt is raised.
+    """
     learning, validation = split_off(data.splits["train"], config.data.validation_examples)
     steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
     if steps_per_epoch < 1:
@@ -60,7 +64,8 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
             file, progress = checkpoint
             model = keras.saving.load_model(file)
         observer.begin(run.folder, progress.step, steps_per_epoch * config.epochs, steps_per_epoch)
-        _train(run, config, model, progress, learning, validation, observer)
+        with asked_to_stop() as stopping:
+            _train(run, config, model, progress, learning, validation, observer, stopping)
         run.save_model(model)
 
 
@@ -104,8 +109,9 @@ def _train(
     learning: Split,
     validation: Split,
     observer: Observer,
+    stopping: Callable[[], bool],
 ) -> None:
-    """Runs the remaining steps, keeping `progress`, history and checkpoints."""
+    """Runs the remaining steps, keeping `progress`, history and checkpoints. Raises KeyboardInterrupt if asked to stop."""
     steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
     step = make_step(model)
     run.write_history(progress.history)
@@ -122,10 +128,12 @@ def _train(
         if ends_epoch:
             row = _end_epoch(model, progress, validation)
             observer.epoch(row)
-        if ends_epoch or time.monotonic() - saved > config.checkpoint_seconds:
+        if ends_epoch or stopping() or time.monotonic() - saved > config.checkpoint_seconds:
             run.save_checkpoint(model, progress)
             run.write_history(progress.history)
             saved = time.monotonic()
+        if stopping() and progress.step < steps_per_epoch * config.epochs:
+            raise KeyboardInterrupt
 
 
 def _timed(batches: Iterator[dict[str, tf.Tensor]]) -> Iterator[tuple[dict[str, tf.Tensor], Callable[[], float]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -139,14 +140,13 @@ def test_every_stage_is_a_module_too(workplace, stage):
     assert "nothing" in result.stderr.splitlines()[-1]
 
 
-def test_ctrl_c_ends_in_order(workplace, tmp_path):
-    import signal
-
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_asked_to_stop_ends_in_order(workplace, tmp_path, asked):
     command = cli("train", "--runs", tmp_path, "--name", "x", "-s", "epochs=1000", "-s", "data.validation_examples=0")
     with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if "epoch" in line and "loss" in line:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(asked)
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
