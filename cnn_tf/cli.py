@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from importlib import metadata
+from typing import Any, NamedTuple
 
 import typer
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    app(chosen, debug)(arguments)
+    console.reporting_errors(app, debug=debug)(chosen, debug)(arguments)
 
 
 def app(chosen: str | None, debug: bool = False) -> typer.Typer:
@@ -69,8 +71,19 @@ def app(chosen: str | None, debug: bool = False) -> typer.Typer:
     return typer_app
 
 
-def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
-    """Declared for the help; `main` takes it out wherever it stands."""
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cnn-tf {metadata.version('cnn-tf')}")
+        raise typer.Exit
+
+
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere."),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    """Declared for the help; `main` takes --debug out wherever it stands."""
 
 
 def _placeholder() -> None:
@@ -78,22 +91,30 @@ def _placeholder() -> None:
 
 
 def _load(command: Command) -> Callable[..., None]:
+    """The command's function, which says what to install if a package is missing, now or when it runs."""
     module, _, name = command.function.partition(":")
     try:
         function: Callable[..., None] = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        return _missing(error.name or "a package", command.extra)
-    return function
+    except ModuleNotFoundError as missing:
+        raise MissingExtra(missing, command.extra) from missing
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except ModuleNotFoundError as missing:
+            raise MissingExtra(missing, command.extra) from missing
+
+    return wrapper
 
 
-def _missing(package: str, extra: str) -> Callable[..., None]:
-    def command() -> None:
-        console.note(
-            f"Error: {package} is not installed. Install what this command needs: pip install 'cnn-tf[{extra}]'"
-        )
-        raise typer.Exit(console.FAILED)
+class MissingExtra(Exception):
+    """A command needs packages that are not installed."""
 
-    return command
+    exit_code = console.FAILED
+
+    def __init__(self, missing: ModuleNotFoundError, extra: str) -> None:
+        super().__init__(f"{missing.name} is not installed. To install what this needs: pip install 'cnn-tf[{extra}]'")
 
 
 def serve(context: typer.Context) -> None:

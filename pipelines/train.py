@@ -40,11 +40,37 @@ class _Sums(NamedTuple):
 Step = Callable[[tf.Tensor, tf.Tensor], _Sums]
 
 
+class _Plan(NamedTuple):
+    """What a training is to do."""
+
+    config: TrainConfig
+    learning: Split
+    validation: Split
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """In all epochs."""
+        return self.steps_per_epoch * self.config.epochs
+
+
 def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> None:
     """Trains until the run is complete. Raises UsageError for a configuration that cannot be, RunBusy.
 
     Ctrl-C or SIGTERM: the step under way is finished and saved, then KeyboardInterrupt is raised.
     """
+    plan = _plan(config, data)
+    with run.lock():
+        if run.is_complete:
+            return
+        model, progress = _begin(run, plan, data)
+        observer.begin(run.folder, progress.step, plan.steps, plan.steps_per_epoch)
+        with asked_to_stop() as stopping:
+            _run_steps(run, plan, model, progress, observer, stopping)
+        run.save_model(model)
+
+
+def _plan(config: TrainConfig, data: DataSet) -> _Plan:
     learning, validation = split_off(data.splits["train"], config.data.validation_examples)
     steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
     if steps_per_epoch < 1:
@@ -52,21 +78,19 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
             f"A batch of {config.data.batch_size} needs as many training examples. Received: {len(learning)} "
             "(without those for validation). Lower data.batch_size or data.validation_examples."
         )
-    with run.lock():
-        if run.is_complete:
-            return
-        keras.utils.set_random_seed(config.seed)
-        model = _build(config, data, steps_per_epoch)
-        run.begin(config)
-        checkpoint = run.load_checkpoint()
-        progress = Progress()
-        if checkpoint:
-            file, progress = checkpoint
-            model = keras.saving.load_model(file)
-        observer.begin(run.folder, progress.step, steps_per_epoch * config.epochs, steps_per_epoch)
-        with asked_to_stop() as stopping:
-            _train(run, config, model, progress, learning, validation, observer, stopping)
-        run.save_model(model)
+    return _Plan(config, learning, validation, steps_per_epoch)
+
+
+def _begin(run: Run, plan: _Plan, data: DataSet) -> tuple[keras.Model, Progress]:
+    """A new model, or the one of the run's last checkpoint."""
+    keras.utils.set_random_seed(plan.config.seed)
+    model = _build(plan, data)
+    run.begin(plan.config)
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return model, Progress()
+    file, progress = checkpoint
+    return keras.saving.load_model(file), progress
 
 
 def split_off(split: Split, examples: int) -> tuple[Split, Split]:
@@ -76,13 +100,13 @@ def split_off(split: Split, examples: int) -> tuple[Split, Split]:
     return split.slice(0, len(split) - examples), split.slice(len(split) - examples, len(split))
 
 
-def _build(config: TrainConfig, data: DataSet, steps_per_epoch: int) -> keras.Model:
+def _build(plan: _Plan, data: DataSet) -> keras.Model:
     try:
-        model = cnn_tf.build(config.model, data.image_shape, len(data.class_names))
+        model = cnn_tf.build(plan.config.model, data.image_shape, len(data.class_names))
     except ValueError as error:
         raise UsageError(f"model: {error}") from None
     # Compiled, so that a saved model carries its optimizer's state; the steps are our own.
-    model.compile(optimizer=make_optimizer(config.optimizer, steps_per_epoch, config.epochs))
+    model.compile(optimizer=make_optimizer(plan.config.optimizer, plan.steps_per_epoch, plan.config.epochs))
     return model
 
 
@@ -101,38 +125,29 @@ def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -
     return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
 
 
-def _train(
-    run: Run,
-    config: TrainConfig,
-    model: keras.Model,
-    progress: Progress,
-    learning: Split,
-    validation: Split,
-    observer: Observer,
-    stopping: Callable[[], bool],
+def _run_steps(
+    run: Run, plan: _Plan, model: keras.Model, progress: Progress, observer: Observer, stopping: Callable[[], bool]
 ) -> None:
-    """Runs the remaining steps, keeping `progress`, history and checkpoints. Raises KeyboardInterrupt if asked to stop."""
-    steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
+    """The remaining steps; keeps `progress`, history and checkpoints. Raises KeyboardInterrupt if asked to stop."""
     step = make_step(model)
     run.write_history(progress.history)
     saved = time.monotonic()
-    for batch, seconds in _timed(iter(dataset.for_training(learning, config, progress.step))):
+    for batch, seconds in _timed(iter(dataset.for_training(plan.learning, plan.config, progress.step))):
         sums = step(batch["image"], batch["label"])
         progress.step += 1
         progress.loss_sum += float(sums.loss)
         progress.correct += int(sums.correct)
-        progress.examples += config.data.batch_size
+        progress.examples += plan.config.data.batch_size
         progress.seconds += seconds()
         observer.step(progress)
-        ends_epoch = progress.step % steps_per_epoch == 0
+        ends_epoch = progress.step % plan.steps_per_epoch == 0
         if ends_epoch:
-            row = _end_epoch(model, progress, validation)
-            observer.epoch(row)
-        if ends_epoch or stopping() or time.monotonic() - saved > config.checkpoint_seconds:
+            observer.epoch(_end_epoch(model, progress, plan.validation))
+        if ends_epoch or stopping() or time.monotonic() - saved > plan.config.checkpoint_seconds:
             run.save_checkpoint(model, progress)
             run.write_history(progress.history)
             saved = time.monotonic()
-        if stopping() and progress.step < steps_per_epoch * config.epochs:
+        if stopping() and progress.step < plan.steps:
             raise KeyboardInterrupt
 
 

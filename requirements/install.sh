@@ -25,7 +25,7 @@ choose_python() {
 pip_from_debian() {
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    (cd "$folder" && apt-get -qq download python3-pip-whl && dpkg -x ./*.deb .) || {
+    (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download python3-pip-whl && dpkg -x ./*.deb .) || {
         echo "This Python cannot make virtual environments: install its venv package (Debian: python3-venv)." >&2
         return 1
     }
@@ -48,7 +48,7 @@ make_venv() {
 if ! { fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
     make_venv
 fi
-echo "Installing the dependencies (requirements/$kind.txt) into .venv: about 2 GB, a few minutes the first time"
+echo "Installing the dependencies (requirements/$kind.txt) into .venv; the first time that takes some minutes"
 .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r "requirements/$kind.txt"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 touch ".venv/$kind.stamp"
