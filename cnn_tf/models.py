@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
 import keras
 
-from cnn_tf import lenet
+from cnn_tf import lenet, naming
 
 Builder = Callable[..., keras.Model]
 
@@ -27,7 +26,5 @@ def build(name: str, input_shape: tuple[int, int, int], num_classes: int) -> ker
     Raises ValueError for an unknown name, or for pictures that are too small for the network.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown model {name!r}. Expected one of: {', '.join(sorted(MODELS))}.{hint}")
+        raise ValueError(naming.unknown("model", name, MODELS))
     return MODELS[name](input_shape=input_shape, num_classes=num_classes)

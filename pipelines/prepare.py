@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import platformdirs
 
+from cnn_tf import naming
 from pipelines import fashion_mnist, files, sources
 from pipelines.errors import UsageError
 
@@ -34,9 +34,7 @@ def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path
     Raises UsageError for an unknown data set, DataUnavailable if no source has it.
     """
     if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"Unknown data set {name!r}. Expected one of: {', '.join(DATA_SETS)}.{hint}")
+        raise UsageError(naming.unknown("data set", name, DATA_SETS))
     folder = data_folder / name
     if is_prepared(folder):
         report(f"Reusing the prepared data set in {folder}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
+from cnn_tf import naming
 from pipelines.config import AugmentConfig, DataConfig, OptimizerConfig, TrainConfig
 from pipelines.errors import UsageError
 
@@ -40,7 +40,5 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 def preset(name: str) -> TrainConfig:
     """The configuration called `name`. Raises UsageError."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"Unknown preset {name!r}. Expected one of: {', '.join(PRESETS)}.{hint}")
+        raise UsageError(naming.unknown("preset", name, PRESETS))
     return PRESETS[name]()

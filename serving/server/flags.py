@@ -100,7 +100,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0: all interfaces (default: 127.0.0.1, this machine only)",
     )
-    add("--drain_seconds", type=float, default=10.0, help="how long to finish requests when stopped (default: 10)")
+    add(
+        "--drain_seconds",
+        type=float,
+        default=8.0,
+        help="how long to finish requests when stopped (default: 8; docker stop kills after 10)",
+    )
     return parser
 
 

@@ -70,7 +70,9 @@ def _serve(flags: Flags) -> int:
         print(f"Ready. gRPC: {server.grpc_address or 'off'}  REST: {rest}", flush=True)
         stopping.wait()
     logging.info("Stopping: finishing the requests under way")
-    server.stop(flags.grace_seconds)
+    if not server.stop(flags.grace_seconds):
+        logging.error("Abandoning requests that take longer than --drain_seconds=%g", flags.grace_seconds)
+        os._exit(1)  # their threads cannot be ended otherwise
     logging.info("Stopped")
     return 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,10 +89,11 @@ class ServedModel:
         """Begins to look at the disk."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Unloads everything as soon as no request uses it."""
+    def stop(self, timeout: float) -> bool:
+        """Unloads everything once no request uses it; returns whether that was so within `timeout` seconds."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def statuses(self) -> list[VersionStatus]:
         """All versions ever seen, the highest first."""
@@ -241,10 +243,11 @@ class Manager:
         for model in self._models.values():
             model.settled.wait()
 
-    def stop(self) -> None:
-        """Unloads everything, waiting for running requests."""
-        for model in self._models.values():
-            model.stop()
+    def stop(self, timeout: float) -> bool:
+        """Unloads everything once no request uses it; returns whether that was so within `timeout` seconds."""
+        end = time.monotonic() + timeout
+        stopped = [model.stop(max(end - time.monotonic(), 0)) for model in self._models.values()]
+        return all(stopped)
 
     @contextmanager
     def lend(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Lent]:

@@ -67,11 +67,15 @@ class ModelServer:
         for port in self._ports:
             port.start()
 
-    def stop(self, grace_seconds: float = 10.0) -> None:
-        """Takes no new requests, finishes those under way (at most `grace_seconds`), unloads the models."""
+    def stop(self, grace_seconds: float = 10.0) -> bool:
+        """Takes no new requests, finishes those under way, unloads the models.
+
+        Returns whether all of it was done within `grace_seconds`; requests that take longer are abandoned.
+        """
+        end = time.monotonic() + grace_seconds
         for port in self._ports:
-            port.stop(grace_seconds)
-        self._manager.stop()
+            port.stop(max(end - time.monotonic(), 0))
+        return self._manager.stop(max(end - time.monotonic(), 0))
 
     @property
     def manager(self) -> Manager:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from support import run_cli, until
 
 from serving.client import PredictClient
-from serving.errors import NotFound, ServingError, Unavailable
+from serving.errors import DeadlineExceeded, NotFound, ServingError, Unavailable
 from serving.server import process
 
 PICTURES = {"images": np.zeros((1, 28, 28, 1), np.uint8)}
@@ -137,6 +138,21 @@ def test_sigterm_finishes_what_is_under_way(models):
         thread.join()
     assert server.process.returncode == 0
     assert results == [(60_000, 3)]
+
+
+def test_a_request_that_never_ends_does_not_keep_the_server(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def endless(x):
+        return {"y": tf.while_loop(lambda y: tf.reduce_all(y < 1), lambda y: (y * 0,), (x * 0,))[0]}
+
+    module = tf.Module()
+    module.endless = endless
+    tf.saved_model.save(module, str(tmp_path / "endless" / "1"), signatures={"serving_default": endless})
+    with process.running([str(tmp_path), "--drain_seconds=1"]) as server:
+        with PredictClient(server.grpc_address, "endless") as client, pytest.raises(DeadlineExceeded):
+            client.predict({"x": np.zeros(1, np.float32)}, timeout=0.5)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=10) == 1
 
 
 def test_a_base_path_without_versions_waits_for_one(models):
