@@ -119,16 +119,18 @@ class ServedModel:
             ready = [entry for entry in self._versions.values() if entry.state is State.AVAILABLE]
             matching = [entry for entry in ready if version in (None, entry.number)]
             if not matching:
-                name = self.config.name
-                asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-                raise errors.NotFound(f"Servable not found for request: {asked}")
+                raise _not_found(self.config.name, version)
             entry = max(matching, key=lambda entry: entry.number)
             entry.users += 1
             return entry
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            pending = self._reconcile()
+            try:
+                pending = self._reconcile()
+            except Exception:  # whatever it is, the next look may fare better, and this thread must go on looking
+                _log.exception("Looking at the versions of model %s failed", self.config.name)
+                pending = False
             if not pending:
                 self.settled.set()
             self._stop.wait(PENDING_SECONDS if pending else self._poll_seconds)
@@ -166,7 +168,8 @@ class ServedModel:
 
     def _try(self, number: int, path: Path) -> bool:
         """Loads a new version, if it is complete. Returns whether it is still being written."""
-        entry = self._versions.setdefault(number, _Version(number))
+        with self._changed:
+            entry = self._versions.setdefault(number, _Version(number))
         if entry.state not in (State.START, State.END):
             return False
         now = storage.fingerprint(path)
@@ -224,6 +227,11 @@ class ServedModel:
             entry.state, entry.error, entry.problem = state, error, ""
 
 
+def _not_found(name: str, version: int | None) -> errors.NotFound:
+    asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return errors.NotFound(f"Servable not found for request: {asked}")
+
+
 class Manager:
     """All models of a server, by name."""
 
@@ -260,8 +268,7 @@ class Manager:
         if label is not None:
             raise errors.InvalidArgument(f"Unrecognized servable version label: {label}")
         if name not in self._models:
-            asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-            raise errors.NotFound(f"Servable not found for request: {asked}")
+            raise _not_found(name, version)
         with self._models[name].lend(version) as lent:
             yield lent
 
