@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cnn_tf.quiet import import_tensorflow
 from pipelines import files
 from pipelines.errors import DataDamaged, DataUnavailable, PipelineError
 from pipelines.sources import DataSet, Split
@@ -143,12 +144,13 @@ def _run(command: list[str], folder: str) -> None:
 
 
 def _from_keras(cache: Path) -> Path:
+    import_tensorflow()
     import keras
 
     try:
         (train_images, train_labels), (test_images, test_labels) = keras.datasets.fashion_mnist.load_data()
     except Exception as error:  # Keras wraps whatever the network does into plain exceptions of several kinds
-        raise DataUnavailable(f"Keras could not download it: {' '.join(str(error).split())}") from error
+        raise DataUnavailable(" ".join(str(error).split())) from error
     arrays = (train_images, train_labels, test_images, test_labels)
     for name, array in zip(CHECKSUMS, arrays, strict=True):
         files.write(cache / name, gzip.compress(to_idx(array)))
