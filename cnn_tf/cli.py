@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -46,6 +47,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; exits with 0 done, 1 failed, 2 wrong use."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: it writes what it also raises
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)

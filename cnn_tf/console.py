@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from rich.console import Console
 
-# Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (128 + SIGINT, as shells have it).
-FAILED, INTERRUPTED = 1, 130
+# Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 broken pipe (128 + the signal).
+FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Plain: names of files and classes may look like markup.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -21,7 +23,7 @@ Result = TypeVar("Result")
 
 def note(text: str) -> None:
     """A line about what is going on."""
-    err.print(text, markup=False, soft_wrap=True)
+    err.print(text, soft_wrap=True)
 
 
 def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = False) -> Callable[Parameters, Result]:
@@ -39,6 +41,9 @@ def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = Fal
         except KeyboardInterrupt:
             note("Interrupted. Nothing is half-written; the same command goes on from here.")
             sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # whoever reads the output has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(BROKEN_PIPE)
         except Exception as error:
             if debug or type(error).__module__.startswith("typer"):  # Typer's own way to exit
                 raise
@@ -50,7 +55,11 @@ def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = Fal
 
 def _report(error: Exception) -> None:
     text = " ".join(str(error).split())
-    if not hasattr(error, "exit_code"):
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.strerror}: {error.filename}. Check the path, its permissions and the space left."
+    elif isinstance(error, OSError):
+        text = f"{error.strerror or text}. Check the paths, their permissions and the space left."
+    elif not hasattr(error, "exit_code"):
         text = f"{type(error).__name__}: {text} (unexpected: the same command with --debug tells where)"
-    err.print("[bold red]Error:[/] ", end="")
+    err.print("Error: ", end="", style="bold red")
     note(text)

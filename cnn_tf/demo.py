@@ -16,6 +16,7 @@ import numpy as np
 import typer
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from cnn_tf import console
 from cnn_tf.quiet import import_tensorflow
@@ -69,14 +70,14 @@ def demo(
 
 
 def _title(number: int, text: str, command: str) -> None:
-    console.err.print(f"\n[bold]{number}/5 {text}[/]  [dim]{_program()} {command}[/]")
+    title = Text(f"\n{number}/5 {text}", style="bold").append(f"  {_program()} {command}", style="not bold dim")
+    console.err.print(title, soft_wrap=True)
 
 
 def _evaluate(run: Run, runs: Path, data: Path) -> None:
     from pipelines import commands
-    from pipelines.evaluate import read_evaluation
 
-    evaluation = read_evaluation(run.evaluation)
+    evaluation = run.read_evaluation()
     if evaluation is None:
         commands.evaluate(PRESET, runs, data)
         return
@@ -136,6 +137,7 @@ def _ask_grpc(server: RunningServer, encoded: list[bytes]) -> _Answers:
 
     probabilities, seconds = [], []
     with PredictClient(server.grpc_address, PRESET) as client:
+        client.wait_until_ready(timeout=10)
         silent = not console.err.is_terminal
         for picture in track(encoded, "  Asking over gRPC", console=console.err, transient=True, disable=silent):
             begin = time.perf_counter()
@@ -201,7 +203,7 @@ def _program() -> str:
 
 def _say_what_next(run: Run, models: Path) -> None:
     program = _program()
-    console.err.print("[bold]Next[/]")
+    console.err.print("Next", style="bold")
     console.note(f"""\
   Look at the report:           {run.report / "index.html"}
   Serve the model:              {program} serve {models}/

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pipelines.runs import Run
     from pipelines.sources import DataSet
 
-DataFolder = Annotated[Path, typer.Option("--data", help="Folder of prepared data sets.", show_default=True)]
-RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder of run folders.")]
-ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of exported models.")]
+DataFolder = Annotated[Path, typer.Option("--data", file_okay=False, help="Folder of prepared data sets.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", file_okay=False, help="Folder of run folders.")]
+ModelsFolder = Annotated[Path, typer.Option("--models", file_okay=False, help="Folder of exported models.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")]
 
 
@@ -58,9 +58,11 @@ def train(
     if print_config:
         typer.echo(effective.to_yaml(), nl=False)
         return
+    from pipelines import files
     from pipelines.runs import Run
 
-    run = Run(runs / (name or preset))
+    files.require_name("run", preset if name is None else name)
+    run = Run(runs / (preset if name is None else name))
     if run.is_complete:
         run.begin(effective)
         console.note(f"Reusing the trained model in {run.folder}")
@@ -118,7 +120,7 @@ def export(
     trained, examples = _open(run, runs, data)
     from pipelines import export as stage
 
-    exported = stage.export(trained, examples, models, name or trained.folder.resolve().name, version)
+    exported = stage.export(trained, examples, models, trained.folder.resolve().name if name is None else name, version)
     console.note(
         f"Checked on {exported.examples} real pictures: serving_default, serving_bytes and classify answer as the Keras model "
         f"does (largest difference {exported.max_difference:.1e})"

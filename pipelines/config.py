@@ -120,6 +120,8 @@ def _read(file: Path) -> dict[str, Any]:
         text = file.read_text()
     except OSError as error:
         raise UsageError(f"Cannot read the config file {file}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"Cannot read the config file {file}: it is not UTF-8 text.") from None
     try:
         values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
@@ -156,11 +158,20 @@ def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg']}. Received: {item['input']!r}."
+    near = _nearest(key)
+    return f"Unknown key {key!r}. " + (f"Did you mean {near!r}?" if near else f"Known keys: {', '.join(known_keys())}.")
+
+
+def _nearest(key: str) -> str | None:
+    """The known key, or section, that was probably meant."""
     keys = known_keys()
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5) or [
-        known for known in keys if known.endswith(f".{key}")
-    ]
-    return f"Unknown key {key!r}. " + (f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(keys)}.")
+    section, dot, last = key.rpartition(".")
+    if dot:  # the section is right: otherwise it would be the unknown key itself
+        names = [known.removeprefix(section + dot) for known in keys if known.startswith(section + dot)]
+        return next((section + dot + name for name in difflib.get_close_matches(last, names, n=1, cutoff=0.2)), None)
+    inner = [known for known in keys if known.endswith(f".{key}")]
+    outer = {known.partition(".")[0] for known in keys}
+    return next(iter(inner + difflib.get_close_matches(key, outer, n=1)), None)
 
 
 def _line(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ from pipelines import files
 from pipelines.report import Mistake, write_report
 from pipelines.runs import Run
 from pipelines.sources import DataSet, Split
-from pipelines.train import predict_logits
+from pipelines.train import load_model, predict_logits
 
 Evaluation = dict[str, Any]
 """split, examples, loss, accuracy, class_names, confusion_matrix (row: true class), per_class (precision, recall, f1, ...)."""
@@ -25,7 +24,7 @@ Evaluation = dict[str, Any]
 def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
     """Writes evaluation.json and report/ into the run folder. Raises UsageError if the run is not complete."""
     run.require_complete()
-    model = keras.saving.load_model(run.model)
+    model = load_model(run.model)
     split = data.splits[split_name]
     logits = predict_logits(model, split)
     losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
@@ -82,14 +81,6 @@ def worst_mistakes(split: Split, probabilities: npt.NDArray[Any], most: int = 48
     ]
 
 
-def read_evaluation(path: Path) -> Evaluation | None:
-    """What `evaluate` wrote, if it did."""
-    if not path.is_file():
-        return None
-    evaluation: Evaluation = json.loads(path.read_text())
-    return evaluation
-
-
 def _trainable(model: keras.Model) -> int:
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
@@ -97,10 +88,13 @@ def _trainable(model: keras.Model) -> int:
 def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
     config, environment = run.config, run.environment
     height, width, channels = data.image_shape
+    validation = config.data.validation_examples
+    learning = len(data.splits["train"]) - validation
     seconds = sum(epoch["seconds"] for epoch in run.history)
     return {
         "Model": f"{config.model}, {_trainable(model):,} trainable parameters",
-        "Data": f"{data.name}, {len(data.splits['train']):,} pictures of {height}×{width}×{channels} for training",
+        "Data": f"{data.name}, pictures of {height}×{width}×{channels}",
+        "Examples": f"{learning:,} for training, {validation:,} for validation",
         "Training": f"{config.epochs} epochs in {seconds:.0f} s",
         "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "
         f"batches of {config.data.batch_size}",

@@ -3,7 +3,7 @@
 A version is published only if it answers, loaded afresh, as the Keras model does. Its signatures:
 
     serving_default   images       uint8 (B, H, W, C), values 0..255
-    serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF or BMP of any size
+    serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF, BMP or WebP of any size
     classify          inputs       string (B,), each a serialized tf.Example with the feature image/encoded
 
 The first two answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
@@ -12,7 +12,6 @@ The first two answer with logits, probabilities (B, classes), and top_scores, to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,11 @@ from pipelines import files, transforms
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.runs import Run
 from pipelines.sources import DataSet, Images
+from pipelines.train import load_model
 
 TOP_K = 5
 TOLERANCE = 1e-4
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+MAX_VERSION = 2**63 - 1
 CONFIG_FILE = "models.config"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 ENCODED_FEATURE = "image/encoded"
@@ -66,14 +66,11 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
     Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
     """
     run.require_complete()
-    if not NAME.fullmatch(name):
-        raise UsageError(
-            f"A model's name is made of letters, digits, '_', '-' and, not in front, '.'. Received: {name!r}."
-        )
+    files.require_name("model", name)
     base_path = models / name
     if base_path.exists() and not base_path.is_dir():
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
-    model = keras.saving.load_model(run.model)
+    model = load_model(run.model)
     endpoints = _endpoints(model, data.class_names)
     pictures = data.splits["test"].images[:examples]
     with files.lock(base_path):
@@ -93,7 +90,7 @@ def versions(base_path: Path) -> list[int]:
 
 def _models_config(models: Path) -> str:
     """Text of a ModelServerConfig that names every model in the folder, as the container sees it: below /models."""
-    names = [entry.name for entry in sorted(models.iterdir()) if NAME.fullmatch(entry.name) and versions(entry)]
+    names = [entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)]
     config = '  config {{ name: "{name}" base_path: "/models/{name}" model_platform: "tensorflow" }}\n'
     return (
         "# Written by cnn-tf export, for TensorFlow Serving's container: this folder is /models there.\n"
@@ -105,8 +102,8 @@ def _choose_version(base_path: Path, version: int | None) -> int:
     existing = versions(base_path)
     if version is None:
         return max(existing, default=0) + 1
-    if version < 1:
-        raise UsageError(f"A version is a positive integer. Received: {version}.")
+    if not 1 <= version <= MAX_VERSION:
+        raise UsageError(f"A version is an integer from 1 to {MAX_VERSION}. Received: {version}.")
     if version in existing:
         raise UsageError(
             f"{base_path / str(version)} already exists: versions are never overwritten. "
@@ -163,7 +160,10 @@ def _write(model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path) ->
     archive.track(model)
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, tf.function(endpoint.serve, input_signature=[endpoint.spec]))
-    archive.write_out(folder, verbose=False)
+    try:
+        archive.write_out(folder, verbose=False)
+    except tf.errors.OpError as error:
+        raise OSError(f"The model could not be written: {' '.join(error.message.split())}") from error
 
 
 def _write_warmup(endpoints: dict[str, _Endpoint], pictures: Images, name: str, file: Path) -> None:

@@ -54,7 +54,7 @@ def fetch(cache: Path, report: Report, sources: Mapping[str, Source] | None = No
         try:
             folder = source(cache)
             data = read(folder)
-        except PipelineError as error:
+        except (PipelineError, OSError) as error:
             report(f"{name}: {error}")
             tried.append(f"{name} ({error})")
         else:
@@ -81,7 +81,7 @@ def read(folder: Path, checksums: Mapping[str, str] = CHECKSUMS) -> DataSet:
 def _unpack(path: Path, checksum: str) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataUnavailable(f"{path} is not there") from None
     except (OSError, EOFError, ValueError) as error:
         raise DataDamaged(f"{path} is damaged: {error}") from error

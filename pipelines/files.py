@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.errors import RunBusy
+from pipelines.errors import RunBusy, UsageError
 
 # What a killed process may leave behind begins so.
 ASIDE = ".aside-"
+
+# Of runs and models: a folder's name everywhere, and safe in a URL.
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
+def require_name(kind: str, name: str) -> None:
+    """Raises UsageError unless `name` fits `NAME`."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"A {kind}'s name is made of letters, digits, '_', '-' and, not in front, '.'. Received: {name!r}."
+        )
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -37,6 +37,7 @@ def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path
         raise UsageError(naming.unknown("data set", name, DATA_SETS))
     folder = data_folder / name
     if is_prepared(folder):
+        sources.load(folder)  # raises if it is damaged
         report(f"Reusing the prepared data set in {folder}")
         return folder
     with files.lock(data_folder):

@@ -39,6 +39,8 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 
 def preset(name: str) -> TrainConfig:
     """The configuration called `name`. Raises UsageError."""
+    if name.endswith((".yaml", ".yml", ".toml")):
+        raise UsageError(f"Expected the name of a preset. Received a file: {name}. Pass it with --config {name}.")
     if name not in PRESETS:
         raise UsageError(naming.unknown("preset", name, PRESETS))
     return PRESETS[name]()

@@ -66,8 +66,9 @@ def showing(console: Console) -> Iterator[ProgressObserver]:
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[throughput]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield ProgressObserver(console, bar)

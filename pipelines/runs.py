@@ -25,7 +25,7 @@ from typing import Any
 from pipelines import config as configuration
 from pipelines import files
 from pipelines.config import TrainConfig
-from pipelines.errors import UsageError
+from pipelines.errors import DataDamaged, UsageError
 
 LIBRARIES = ("cnn-tf", "tensorflow", "keras", "numpy")
 
@@ -74,22 +74,31 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         """Finished epochs."""
-        return [json.loads(line) for line in self._history.read_text().splitlines()] if self._history.exists() else []
+        if not self._history.exists():
+            return []
+        return [_parse(line, self._history) for line in self._history.read_text().splitlines()]
 
     @property
     def environment(self) -> dict[str, str]:
         """What `begin` noted."""
-        environment: dict[str, str] = json.loads((self.folder / "environment.json").read_text())
-        return environment
+        path = self.folder / "environment.json"
+        return dict(_parse(path.read_text(), path))
+
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """What `evaluate` wrote, if it did. Raises DataDamaged."""
+        return dict(_parse(self.evaluation.read_text(), self.evaluation)) if self.evaluation.is_file() else None
 
     def require_complete(self) -> None:
         """Raises UsageError unless the training is complete."""
         if self.is_complete:
             return
-        state = "is not finished" if self.is_begun else "does not exist"
-        raise UsageError(
-            f"The run {self.folder} {state} (model.keras is missing). Run: cnn-tf train --name {self.folder.name}"
-        )
+        if self.is_begun:
+            raise UsageError(
+                f"The run {self.folder} is not finished. Go on with the command that began it: cnn-tf train ..."
+            )
+        others = sorted(path.parent.name for path in self.folder.parent.glob("*/config.yaml"))
+        there = f"Runs there: {', '.join(others)}." if others else "Train first: cnn-tf train."
+        raise UsageError(f"The run {self.folder} does not exist. {there}")
 
     def lock(self) -> AbstractContextManager[None]:
         """Keeps other processes from training here. Raises RunBusy."""
@@ -123,7 +132,8 @@ class Run:
         folders = self._checkpoint_folders()
         if not folders:
             return None
-        progress = Progress(**json.loads((folders[-1] / "progress.json").read_text()))
+        path = folders[-1] / "progress.json"
+        progress = Progress(**_parse(path.read_text(), path))
         return folders[-1] / "model.keras", progress
 
     def write_history(self, history: Sequence[dict[str, float]]) -> None:
@@ -137,6 +147,13 @@ class Run:
 
     def _checkpoint_folders(self) -> list[Path]:
         return sorted(path for path in self._checkpoints.glob("*") if path.name.isdigit())
+
+
+def _parse(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataDamaged(f"{path} is damaged ({error}). Delete it, or its folder if that does not help.") from error
 
 
 def environment(seed: int) -> dict[str, str]:

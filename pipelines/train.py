@@ -13,7 +13,7 @@ import tensorflow as tf
 import cnn_tf
 from pipelines import dataset
 from pipelines.config import OptimizerConfig, TrainConfig
-from pipelines.errors import UsageError
+from pipelines.errors import DataDamaged, UsageError
 from pipelines.interrupt import asked_to_stop
 from pipelines.runs import Progress, Run
 from pipelines.sources import DataSet, Split
@@ -60,10 +60,13 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
     Ctrl-C or SIGTERM: the step under way is finished and saved, then KeyboardInterrupt is raised.
     """
     plan = _plan(config, data)
+    keras.utils.set_random_seed(config.seed)
+    model = _build(plan, data)  # before the folder is made: an impossible model leaves no run
     with run.lock():
         if run.is_complete:
             return
-        model, progress = _begin(run, plan, data)
+        run.begin(config)
+        model, progress = _last_state(run, model)
         observer.begin(run.folder, progress.step, plan.steps, plan.steps_per_epoch)
         with asked_to_stop() as stopping:
             _run_steps(run, plan, model, progress, observer, stopping)
@@ -81,16 +84,21 @@ def _plan(config: TrainConfig, data: DataSet) -> _Plan:
     return _Plan(config, learning, validation, steps_per_epoch)
 
 
-def _begin(run: Run, plan: _Plan, data: DataSet) -> tuple[keras.Model, Progress]:
-    """A new model, or the one of the run's last checkpoint."""
-    keras.utils.set_random_seed(plan.config.seed)
-    model = _build(plan, data)
-    run.begin(plan.config)
+def _last_state(run: Run, model: keras.Model) -> tuple[keras.Model, Progress]:
+    """Model and progress of the run's last checkpoint, or the new `model` if there is none."""
     checkpoint = run.load_checkpoint()
     if checkpoint is None:
         return model, Progress()
     file, progress = checkpoint
-    return keras.saving.load_model(file), progress
+    return load_model(file), progress
+
+
+def load_model(path: Path) -> keras.Model:
+    """The Keras model in a file. Raises DataDamaged."""
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # Keras and its zip and HDF5 readers raise whatever they meet
+        raise DataDamaged(f"{path} is damaged. Delete {path.parent} and train again.") from error
 
 
 def split_off(split: Split, examples: int) -> tuple[Split, Split]:

@@ -12,14 +12,30 @@ import tensorflow as tf
 
 
 def decode(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Encoded JPEG, PNG, GIF (first frame) or BMP, a scalar string -> uint8 (H, W, channels); channels is 1 or 3."""
+    """Encoded JPEG, PNG, GIF (first frame), BMP or WebP, a scalar string -> uint8 (H, W, channels); channels is 1 or 3."""
 
     def transform(encoded: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        if channels == 1:
+            image = tf.cond(_is_colour_only(encoded), lambda: _decode_to_grey(encoded), lambda: _decode(encoded, 1))
+        else:
+            image = _decode(encoded, channels)
         image.set_shape((None, None, channels))
         return image
 
     return transform
+
+
+def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+
+def _is_colour_only(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether TensorFlow decodes the format to colours only: GIF, BMP, WebP (RIFF), by its first bytes."""
+    return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, 4), "(GIF8|RIFF|(?s:BM.*))")
+
+
+def _decode_to_grey(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.image.rgb_to_grayscale(_decode(encoded, 3))
 
 
 def resize(height: int, width: int) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -105,6 +107,59 @@ def test_mistakes_get_one_line_and_exit_code_2(workplace, arguments, text):
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert text in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prepare", "--data", "file"],
+        ["train", "--runs", "file"],
+        ["export", "patterns", "--models", "file"],
+        ["predict", "--server", "localhost", "file"],
+        ["predict", "--server", "localhost:99999", "file"],
+        ["predict", "--server", "http://localhost:8500", "file"],
+        ["predict", "--server", "", "file"],
+        ["train", "--name", "../x"],
+        ["train", "--name", ""],
+        ["train", "my.yaml"],
+        ["export", "patterns", "--version", str(2**63)],
+    ],
+)
+def test_wrong_places_and_names_are_wrong_use(workplace, arguments):
+    (workplace / "file").touch()
+    result = run_cli(*arguments, cwd=workplace)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_or_a_missing_right_is_told_in_one_line(workplace, tmp_path):
+    (tmp_path / "runs").symlink_to("/proc/sys")  # where not even root may make a folder
+    line = one_line(run_cli("train", "-s", "data.validation_examples=0", "--runs", tmp_path / "runs", cwd=workplace), 1)
+    assert "Check the path, its permissions and the space left." in line
+
+
+def test_damaged_files_of_a_run_are_named_with_the_way_out(workplace, tmp_path):
+    shutil.copytree(workplace / "runs" / "patterns", tmp_path / "r")
+    (tmp_path / "r" / "model.keras").write_bytes(b"PK half")
+    line = one_line(run_cli("evaluate", tmp_path / "r", cwd=workplace), 1)
+    assert f"{tmp_path / 'r' / 'model.keras'} is damaged. Delete {tmp_path / 'r'} and train again." in line
+
+
+def test_a_reader_that_has_enough_is_no_error(server, workplace, photos):
+    command = cli("predict", "--server", server.grpc_address, "--model", "patterns", "--csv", *[photos[0]] * 2000)
+    with subprocess.Popen(command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(server, workplace, photos):
+    folder, _ = photos
+    (folder / "0.png").rename(folder / "[red]:smile:\x1b[31m.png")
+    result = predict(server, workplace, folder)
+    assert "[red]:smile:\N{REPLACEMENT CHARACTER}[31m.png" in result.stdout
 
 
 def test_debug_shows_the_traceback(workplace):

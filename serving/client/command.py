@@ -6,12 +6,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from serving.client import pictures
 from serving.client.pictures import Answer
@@ -32,9 +32,10 @@ def predict(
     Example: cnn-tf predict --server localhost:8500 photos/ boot.png 'more/*.jpg' --csv
     """
     if as_json and as_csv:
-        raise pictures.NothingToSend("Pass either --json or --csv. Received: both.")
+        raise pictures.WrongUse("Pass either --json or --csv. Received: both.")
+    pictures.require_address(server)
     files = pictures.find(paths)
-    console = Console(stderr=True, highlight=False)
+    console = _console(stderr=True)
     with PredictClient(server, model, timeout=timeout) as client:
         pictures.require_signature(client)
         answers = pictures.classify(client, files, batch_size)
@@ -45,26 +46,31 @@ def predict(
     write(results)
     failed = [answer for answer in results if answer.error]
     for answer in failed:
-        console.print(f"{answer.path}: {answer.error}", style="red", markup=False, soft_wrap=True)
+        console.print(_printable(f"{answer.path}: {answer.error}"), style="red", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
 
+def _console(**options: Any) -> Console:
+    """Plain: names of files and classes may look like markup."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
 def _write_table(answers: Iterable[Answer]) -> None:
-    table = Table("file", "class", "probability", "next best")
+    table = Table(Column("file", overflow="fold"), "class", Column("probability", justify="right"), "next best")
     for answer in answers:
         if answer.top:
             (label, probability), *others = answer.top
             rest = ", ".join(f"{name} {share:.1%}" for name, share in others[:2])
-            table.add_row(_plain(str(answer.path)), _plain(label), f"{probability:.1%}", _plain(rest))
+            table.add_row(_printable(str(answer.path)), _printable(label), f"{probability:.1%}", _printable(rest))
     if table.row_count:
         # In a file or pipe there is no width to fit into.
-        Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+        _console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _plain(text: str) -> str:
-    """Not markup, whatever brackets a file's or class's name has."""
-    return text.replace("[", r"\[")
+def _printable(text: str) -> str:
+    """Without control characters, which a file's name may hold and a terminal would obey."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _write_json(answers: Iterable[Answer]) -> None:

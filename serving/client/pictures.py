@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.client.predict import PredictClient
-from serving.errors import FailedPrecondition, InvalidArgument
+from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 SIGNATURE = "serving_bytes"
@@ -16,8 +16,8 @@ INPUT = "image_bytes"
 OUTPUTS = ("top_labels", "top_scores")
 
 
-class NothingToSend(InvalidArgument):
-    """The paths given name no picture."""
+class WrongUse(InvalidArgument):
+    """What was asked for cannot be; nothing was sent."""
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class Answer:
 def find(paths: Sequence[str]) -> list[Path]:
     """Files as they are, folders searched for pictures at any depth, patterns such as "photos/*.png" expanded.
 
-    Raises NothingToSend, naming the first path that gives nothing.
+    Raises WrongUse, naming the first path that gives nothing.
     """
     return [file for path in paths for file in _find(path)]
 
@@ -47,18 +47,28 @@ def _find(text: str) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
-            raise NothingToSend(f"No pictures in the folder {text}. Expected files ending in {', '.join(SUFFIXES)}.")
+            raise WrongUse(f"No pictures in the folder {text}. Expected files ending in {', '.join(SUFFIXES)}.")
         return found
     # Path.glob takes no absolute pattern.
     found = sorted(match for name in glob.glob(text, recursive=True) if (match := Path(name)).is_file())  # noqa: PTH207
     if not found:
-        raise NothingToSend(f"No such file, folder or pattern: {text}.")
+        raise WrongUse(f"No such file, folder or pattern: {text}.")
     return found
+
+
+def require_address(address: str) -> None:
+    """Raises WrongUse unless `address` is HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise WrongUse(f"A server's address is HOST:PORT, such as localhost:8500. Received: {address!r}.")
 
 
 def require_signature(client: PredictClient) -> None:
     """Raises FailedPrecondition unless the model takes encoded pictures and names their classes; ServingError."""
-    found = client.signatures()
+    try:
+        found = client.signatures()
+    except NotFound as error:
+        raise NotFound(f"{error.message}. Name a model that {client.address} serves with --model.") from error
     signature = found.get(SIGNATURE)
     if signature and INPUT in signature.inputs and set(OUTPUTS) <= set(signature.outputs):
         return

@@ -16,6 +16,8 @@ from serving.wire.tensors import BY_NUMBER, Array
 
 # Seconds a call may take unless the caller says otherwise.
 DEFAULT_TIMEOUT = 10.0
+# Beyond this gRPC's clock runs over.
+MAX_TIMEOUT = 1e8
 
 
 class TensorSpec(NamedTuple):
@@ -59,7 +61,10 @@ class PredictClient:
         """Connects to `address` ("host:port") at the first call.
 
         timeout: seconds that a call may take; each call can have its own.
+
+        Raises ValueError for a timeout that is not a positive number of seconds.
         """
+        _require_timeout(timeout)
         self.address = address
         self.model = model
         self._timeout = timeout
@@ -154,8 +159,10 @@ class PredictClient:
         return method
 
     def _call(self, method: Callable[..., Any], request: Message, timeout: float | None) -> Any:
+        seconds = self._timeout if timeout is None else timeout
+        _require_timeout(seconds)
         try:
-            return method(request, timeout=self._timeout if timeout is None else timeout)
+            return method(request, timeout=seconds)
         except grpc.RpcError as error:
             raise errors.from_code(error.code(), self._explain(error)) from error
         except ValueError as error:  # gRPC's word for a closed channel
@@ -168,6 +175,12 @@ class PredictClient:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"{self.address} did not answer within the timeout. ({error.details()})"
         return str(error.details())
+
+
+def _require_timeout(seconds: float) -> None:
+    """There is no call without an end."""
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < MAX_TIMEOUT:
+        raise ValueError(f"A timeout is a number of seconds above 0 and below {MAX_TIMEOUT:g}. Received: {seconds!r}.")
 
 
 def _specs(infos: Mapping[str, pb.TensorInfo]) -> dict[str, TensorSpec]:

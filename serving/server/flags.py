@@ -53,6 +53,8 @@ def parse(arguments: Sequence[str], prog: str = "python -m serving.server") -> F
         parser.error("pass either a folder of models, or --model_config_file / --model_base_path")
     if known.model_base_path and not known.model_base_path.is_absolute() and "://" not in str(known.model_base_path):
         parser.error(f"--model_base_path must be an absolute path. Received: {known.model_base_path}")
+    if known.port is None and known.rest_api_port is None:
+        parser.error("with both ports off there is nothing to serve on")
     poll = known.file_system_poll_wait_seconds
     return Flags(
         models=known.models,
@@ -112,10 +114,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 def _port(text: str) -> int | None:
     if text == "auto":
         return 0
-    number = int(text)
-    if not 0 <= number <= 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is 0 to 65535 or auto. Received: {text}")
-    return number or None
+    return int(text) or None
 
 
 def _boolean(text: str) -> bool:

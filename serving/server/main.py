@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 # Before TensorFlow is imported: its start-up notes about GPUs and instruction sets are not for users of a server.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# And before gRPC is: it writes what it also raises.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from serving import errors
 from serving.server import flags as flag_parser
@@ -36,17 +38,24 @@ def parse(arguments: Sequence[str], prog: str) -> Flags:
 def run(flags: Flags) -> int:
     """Serves until SIGTERM or Ctrl-C; returns the exit code."""
     try:
-        return _serve(flags)
+        models = _models(flags)
+    except errors.InvalidArgument as error:
+        return _failed(error, 2)
+    try:
+        return _serve(flags, models)
     except errors.ServingError as error:
-        print(f"Error: {error.message}", file=sys.stderr)
-        return error.exit_code
+        return _failed(error, 1)
 
 
-def _serve(flags: Flags) -> int:
+def _failed(error: errors.ServingError, exit_code: int) -> int:
+    print(f"Error: {error.message}", file=sys.stderr)
+    return exit_code
+
+
+def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    models = _models(flags)
     # Imported late, so that --help, wrong flags and wrong paths are answered at once.
     from serving.server.server import ModelServer
 

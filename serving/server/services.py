@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # TensorFlow Serving cuts longer error texts here.
 MAX_MESSAGE_LENGTH = 1024
+# Within this time what is on its way has reached its handler, or its caller waits for an answer.
+DOOR_SECONDS = 0.25
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -151,6 +154,37 @@ def model_status(manager: Manager, name: str, version: int | None) -> get_model_
     return response
 
 
+class _Door(grpc.ServerInterceptor):
+    """Holds new requests back while the server begins to stop, and then turns them away.
+
+    What has reached gRPC when it is told to stop, but no handler yet, it would drop with CANCELLED, which no client may
+    retry. So first every request gets a handler that waits; once the stop has begun, they all answer UNAVAILABLE.
+    """
+
+    def __init__(self) -> None:
+        self._closing = threading.Event()
+        self._closed = threading.Event()
+        self._turn_away = grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    def close(self) -> None:
+        """From now on new requests wait."""
+        self._closing.set()
+
+    def turn_away(self) -> None:
+        """Those that wait are refused."""
+        self._closed.set()
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: grpc.HandlerCallDetails) -> Any:
+        """GRPC's hook: chooses the handler of a request."""
+        if self._closing.is_set() and details.method.startswith("/tensorflow.serving."):
+            return self._turn_away
+        return continuation(details)
+
+    def _refuse(self, request: bytes, context: grpc.ServicerContext) -> None:
+        self._closed.wait()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
+
+
 class GrpcServer:
     """The gRPC port with all services on it."""
 
@@ -158,7 +192,9 @@ class GrpcServer:
         """Binds `address` ("host:port"; port 0: a free one) without answering yet. Raises Unavailable if it is taken."""
         # Without so_reuseport=0 a second server on the same port would start, and get half of the requests.
         options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
-        self._server = grpc.server(futures.ThreadPoolExecutor(threads, "grpc"), options=options)
+        self._door = _Door()
+        pool = futures.ThreadPoolExecutor(threads, "grpc")
+        self._server = grpc.server(pool, interceptors=[self._door], options=options)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(manager), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), self._server)
         self._health = health.HealthServicer()
@@ -179,4 +215,8 @@ class GrpcServer:
     def stop(self, grace_seconds: float) -> None:
         """Tells NOT_SERVING, takes no new requests, and waits for those under way, up to `grace_seconds`."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace_seconds).wait()
+        self._door.close()
+        threading.Event().wait(DOOR_SECONDS)
+        stopped = self._server.stop(grace_seconds)
+        self._door.turn_away()
+        stopped.wait()

@@ -29,6 +29,8 @@ def test_toml(tmp_path):
         ("data.batchsize=3", "Did you mean 'data.batch_size'?"),
         ("batch_size=3", "Did you mean 'data.batch_size'?"),
         ("learning_rate=3", "Did you mean 'optimizer.learning_rate'?"),
+        ("optimizer.lr=3", "Did you mean 'optimizer.learning_rate'?"),
+        ("optimzer.learning_rate=3", "Unknown key 'optimzer'. Did you mean 'optimizer'?"),
         ("epochs=0", "epochs: Input should be greater than or equal to 1. Received: 0."),
         ("epochs=many", "Received: 'many'"),
         ("optimizer.name=adm", "Input should be 'adam' or 'sgd'. Received: 'adm'."),

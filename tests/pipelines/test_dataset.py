@@ -77,12 +77,20 @@ def encoded(image, kind):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpeg"])
-def test_decodes_every_format(kind):
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpeg", "webp"])
+def test_decodes_every_format(kind, channels):
     image = np.full((20, 30, 3), 77, np.uint8)
-    decoded = transforms.decode(3)(encoded(image, kind)).numpy()
-    assert decoded.shape == image.shape
-    assert abs(decoded.astype(int) - 77).max() <= 2
+    for function in (transforms.decode(channels), tf.function(transforms.decode(channels))):
+        decoded = function(tf.constant(encoded(image, kind))).numpy()
+        assert decoded.shape == (20, 30, channels)
+        assert abs(decoded.astype(int) - 77).max() <= 2
+
+
+@pytest.mark.parametrize("content", [b"", b"B", b"BM", b"GIF8", b"RIFF", b"\xff\xd8", b"text"])
+def test_what_is_no_picture_is_refused(content):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        transforms.decode(1)(tf.constant(content))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

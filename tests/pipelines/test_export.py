@@ -62,7 +62,7 @@ def test_versions_count_up_and_are_never_overwritten(run, data_set, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "message"), [("a/b", None, "A model's name"), ("m", 0, "positive integer")]
+    ("name", "version", "message"), [("a/b", None, "A model's name"), ("m", 0, "an integer from 1 to")]
 )
 def test_impossible_names_and_versions_are_refused(run, data_set, tmp_path, name, version, message):
     with pytest.raises(UsageError, match=message):

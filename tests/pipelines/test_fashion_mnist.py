@@ -47,7 +47,11 @@ def test_reads_the_four_files(four_files):
     assert len(data.class_names) == 10
 
 
-@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b"other"), None])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not gzip", gzip.compress(b"other", mtime=0), None],
+    ids=["empty", "not gzip", "another file", "cut off"],
+)
 def test_a_damaged_file_is_named(four_files, damage):
     folder, checksums = four_files
     name = next(iter(checksums))

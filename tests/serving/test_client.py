@@ -57,6 +57,12 @@ def test_each_status_is_an_exception_of_its_own(client, inputs, options, kind):
         client.predict(inputs, **options)
 
 
+@pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), float("nan"), "5"])
+def test_there_is_no_call_without_a_timeout(timeout):
+    with pytest.raises(ValueError, match="A timeout is a number of seconds above 0"):
+        PredictClient("localhost:1", "m", timeout=timeout)
+
+
 def test_nobody_there_is_told_with_the_address():
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,30 @@ def test_sigterm_finishes_what_is_under_way(models):
     assert results == [(60_000, 3)]
 
 
+def test_requests_during_sigterm_are_answered_or_unavailable(models):
+    kinds, asked = Counter(), Counter()
+
+    def ask_without_pause(number, address):
+        with PredictClient(address, "patterns") as client:
+            while "Unavailable" not in kinds:
+                try:
+                    client.predict(PICTURES)
+                    asked[number] += 1
+                except ServingError as error:
+                    kinds[type(error).__name__] += 1
+
+    with process.running([str(models)]) as server:
+        threads = [threading.Thread(target=ask_without_pause, args=(n, server.grpc_address)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(asked) == 8 and min(asked.values()) > 20)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+    assert set(kinds) == {"Unavailable"}
+    assert server.process.returncode == 0
+
+
 def test_a_request_that_never_ends_does_not_keep_the_server(tmp_path):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
     def endless(x):
@@ -210,15 +235,17 @@ def test_paths_that_cannot_be_served_are_told(models, tmp_path):
     (tmp_path / "empty").mkdir()
     version = models / "patterns" / "1"
     for arguments, code, text in [
-        ([file], 1, "Expected a folder of models"),
-        ([tmp_path / "none"], 1, "nothing is there"),
-        ([tmp_path / "empty"], 1, "cnn-tf export"),
-        ([models / "patterns"], 1, f"Pass its parent, {models}"),
-        ([f"--model_base_path={file}"], 1, "Received a file"),
-        ([f"--model_base_path={version}"], 1, f"Pass {models / 'patterns'}"),
+        ([file], 2, "Expected a folder of models"),
+        ([tmp_path / "none"], 2, "nothing is there"),
+        ([tmp_path / "empty"], 2, "cnn-tf export"),
+        ([models / "patterns"], 2, f"Pass its parent, {models}"),
+        ([f"--model_base_path={file}"], 2, "Received a file"),
+        ([f"--model_base_path={version}"], 2, f"Pass {models / 'patterns'}"),
         (["--model_base_path=relative"], 2, "must be an absolute path"),
-        ([f"--model_config_file={file}.none"], 1, "Cannot read the model config file"),
+        ([f"--model_config_file={file}.none"], 2, "Cannot read the model config file"),
         ([], 2, "say what to serve"),
+        (["--port=0", models, "--rest_api_port=0"], 2, "nothing to serve on"),
+        (["--port=abc", models], 2, "a port is"),
         (["--port=99999999", models], 2, "a port is"),
         (["--enable_batching=maybe", models], 2, "expected true or false"),
     ]:
