@@ -175,7 +175,7 @@ class _Door(grpc.ServerInterceptor):
         self._closed.set()
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: grpc.HandlerCallDetails) -> Any:
-        """GRPC's hook: chooses the handler of a request."""
+        """Chooses the handler of a request; gRPC calls it for each."""
         if self._closing.is_set() and details.method.startswith("/tensorflow.serving."):
             return self._turn_away
         return continuation(details)
