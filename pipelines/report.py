@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -58,7 +59,7 @@ EPOCH_COLUMNS = {
 class Mistake:
     """A wrongly classified example."""
 
-    image: np.ndarray  # uint8 (H, W, C), C is 1 or 3
+    image: npt.NDArray[Any]  # uint8 (H, W, C), C is 1 or 3
     index: int  # position in the evaluated split
     label: int  # true class
     predicted: int  # predicted class
@@ -112,7 +113,7 @@ def write_report(
     return folder / "index.html"
 
 
-def summarize(matrix: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def summarize(matrix: npt.NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
     """Counts, shares and the most frequent confusions of a confusion `matrix`: row true, column predicted class."""
     total, correct = int(matrix.sum()), int(np.trace(matrix))
     rows, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))
@@ -162,7 +163,9 @@ def draw_curves(palette: Palette, history: Sequence[Mapping[str, float]]) -> Fig
     return figure
 
 
-def _series(history: Sequence[Mapping[str, float]], key: str, factor: float) -> tuple[np.ndarray, np.ndarray]:
+def _series(
+    history: Sequence[Mapping[str, float]], key: str, factor: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Epochs and values of the rows in which `key` is there and finite."""
     rows = [(row["epoch"], factor * row[key]) for row in history if _finite(row.get(key)) is not None]
     epochs, values = np.array(rows, np.float64).reshape(-1, 2).T
@@ -196,7 +199,7 @@ def _apart(heights: Sequence[float], gap: float) -> Sequence[float]:
     return middle + sign * gap / 2, middle - sign * gap / 2
 
 
-def draw_matrix(palette: Palette, matrix: np.ndarray, names: Sequence[str]) -> Figure:
+def draw_matrix(palette: Palette, matrix: npt.NDArray[Any], names: Sequence[str]) -> Figure:
     """Confusion matrix: errors in the accent colour, the diagonal in grey, each by its share of the true class."""
     side = min(max(56.0 * len(names), 240.0), MAX_SIDE)
     cell = side / len(names)
@@ -219,7 +222,7 @@ def draw_matrix(palette: Palette, matrix: np.ndarray, names: Sequence[str]) -> F
     return figure
 
 
-def _draw_cells(palette: Palette, axes: Axes, matrix: np.ndarray, cell: float) -> float:
+def _draw_cells(palette: Palette, axes: Axes, matrix: npt.NDArray[Any], cell: float) -> float:
     """Colours the cells; writes the counts if they fit. Returns the share that has the full accent colour."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     errors = share * (1 - np.eye(len(matrix)))
@@ -228,7 +231,7 @@ def _draw_cells(palette: Palette, axes: Axes, matrix: np.ndarray, cell: float) -
     colours = np.where(diagonal, _blend(palette.page, palette.fill, share), _error_colours(palette, errors, worst))
     axes.imshow(colours, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
-    for edge in np.arange(0.5, len(matrix) - 1) if cell >= 16 else ():
+    for edge in np.arange(0.5, len(matrix) - 1).tolist() if cell >= 16 else ():
         axes.axhline(edge, color=palette.card, lw=2)
         axes.axvline(edge, color=palette.card, lw=2)
     size = min(12.0, (cell - 6) / (0.62 * len(str(matrix.max()))))
@@ -238,12 +241,12 @@ def _draw_cells(palette: Palette, axes: Axes, matrix: np.ndarray, cell: float) -
     return worst
 
 
-def _error_colours(palette: Palette, share: np.ndarray, worst: float) -> np.ndarray:
+def _error_colours(palette: Palette, share: npt.NDArray[Any], worst: float) -> npt.NDArray[Any]:
     """Colours (..., 3) of shares (...). The power keeps rare errors visible beside the worst."""
     return _blend(palette.page, palette.accent, (share / worst) ** 0.6)
 
 
-def _blend(start: str, end: str, amount: np.ndarray) -> np.ndarray:
+def _blend(start: str, end: str, amount: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Colours (..., 3) between two, by an amount (...) of 0..1."""
     first, last = np.array(to_rgb(start)), np.array(to_rgb(end))
     return np.asarray(first + (last - first) * amount[..., None])
@@ -286,7 +289,7 @@ def _draw_mistake(palette: Palette, figure: Figure, left: int, top: int, mistake
     _text(figure, left, bottom + 29, predicted + end, size=10, color=palette.accent)
 
 
-def tile(image: np.ndarray) -> Image.Image:
+def tile(image: npt.NDArray[Any]) -> Image.Image:
     """The picture as large as `TILE` allows: small ones with crisp pixels, large ones averaged."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     scale = SCALE * TILE / max(picture.size)
