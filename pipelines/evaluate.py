@@ -12,7 +12,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipelines import files
-from pipelines.report import Mistake, write_report
+from pipelines.figures import Mistake
+from pipelines.report import write_report
 from pipelines.runs import Run
 from pipelines.sources import DataSet, Split
 from pipelines.train import load_model, predict_logits
