@@ -14,7 +14,7 @@ import numpy as np
 CLASS_NAMES = ["dark", "bright", "<striped> [red]"]
 
 
-def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
+def until(condition: Callable[[], object], timeout: float = 90.0) -> None:
     """Returns once `condition()` is true; fails after `timeout` seconds."""
     end = time.monotonic() + timeout
     pause = threading.Event()
@@ -24,7 +24,7 @@ def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
         pause.wait(0.01)
 
 
-def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
     """`cnn-tf ARGUMENTS` in the folder `cwd`."""
     return subprocess.run(cli(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
