@@ -116,7 +116,9 @@ class MissingExtra(Exception):
     exit_code = console.FAILED
 
     def __init__(self, missing: ModuleNotFoundError, extra: str) -> None:
-        super().__init__(f"{missing.name} is not installed. To install what this needs: pip install 'cnn-tf[{extra}]'")
+        super().__init__(
+            f"{missing.name} is not installed. To install what this needs, in the checkout: pip install '.[{extra}]'"
+        )
 
 
 def serve(context: typer.Context) -> None:

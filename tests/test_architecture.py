@@ -42,7 +42,7 @@ def test_generated_messages_are_those_of_the_proto_file(tmp_path):
         assert generated == (ROOT / "serving/wire" / name).read_text(), "run: make proto"
 
 
-def test_no_registry_host_or_machine_path_is_committed():
+def test_requirements_are_hashed_and_name_no_registry():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     requirements = [name for name in listed if name.startswith("requirements/") and name.endswith(".txt")]
     assert requirements

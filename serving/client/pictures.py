@@ -10,7 +10,7 @@ from pathlib import Path
 from serving.client.predict import PredictClient
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 SIGNATURE = "serving_bytes"
 INPUT = "image_bytes"
 OUTPUTS = ("top_labels", "top_scores")
