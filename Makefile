@@ -1,14 +1,17 @@
 # Thin: each line is a command that a person could type.
-.PHONY: help demo test check format bench proto requirements clean
+.PHONY: help demo test test-deep check format bench docs proto requirements clean
 
 help:             ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 demo: .venv/run.stamp   ## everything: set-up, data, training, evaluation, export, serving, predictions
 	.venv/bin/cnn-tf demo
 
 test: .venv/dev.stamp   ## set-up and tests
 	.venv/bin/python -m pytest
+
+test-deep: .venv/dev.stamp ## the deep networks too, which have more of the same blocks: half an hour
+	.venv/bin/python -m pytest -m deep
 
 check: .venv/dev.stamp  ## lint, format, types, import rules, Dockerfile
 	.venv/bin/ruff check
@@ -23,6 +26,9 @@ format: .venv/dev.stamp ## put the code into the house's format
 
 bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/
 	.venv/bin/python -m benchmarks.client_import
+
+docs: .venv/dev.stamp   ## draw the pictures of docs/lecture-note.md anew (trains, takes minutes)
+	.venv/bin/python -m docs.drawings
 
 proto: .venv/dev.stamp  ## generate serving/wire/messages_pb2 from the .proto file
 	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. serving/wire/messages.proto

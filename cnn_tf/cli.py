@@ -40,7 +40,13 @@ COMMANDS = {
     "export": Command("pipelines.commands:export", "train", "Publish a trained model for TensorFlow Serving."),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
     "predict": Command("serving.client.command:predict", "client", "Classify pictures with a running server."),
+    "import-weights": Command(
+        "pipelines.commands:import_weights",
+        "train",
+        "Make a run of weights from torchvision, timm or keras.applications.",
+    ),
     "models": Command("cnn_tf.listing:models", "train", "List the architectures."),
+    "describe": Command("cnn_tf.listing:describe", "train", "Show a network layer by layer, or draw it."),
 }
 
 

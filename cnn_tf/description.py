@@ -31,11 +31,17 @@ class LayerRow(NamedTuple):
     output_shape: Shape
     """Without the batch axis."""
     parameters: int
-    """Numbers that training changes (or would change, were the layer not frozen)."""
+    """Numbers that training changes."""
     statistics: int
-    """Numbers that are kept but not learned: the moving means and variances of batch normalisation."""
+    """Numbers that are kept but not learned: moving means and variances, and the weights of layers that are not trainable."""
     macs: int
     """Multiply-adds for one picture. Only convolutions and dense layers count; other layers have 0."""
+    kernel_size: tuple[int, int] | None
+    """Rows and columns that an output of this layer sees of its input; None: all."""
+    strides: tuple[int, int] | None
+    """Rows and columns from one to the next."""
+    groups: int
+    """Parts of the channels that are convolved by themselves."""
     receptive_field: int | None
     """Rows (or columns, the more of both) of the picture that one output depends on; None: it has seen the whole picture."""
 
@@ -251,9 +257,26 @@ def _kind(layer: Any) -> Kind:
 
 
 def _row(step: _Step, fields: list[ReceptiveField | None]) -> LayerRow:
-    counts = step.kind.counts(step.layer, step.input_shape, step.output_shape)
-    side = max((field.size for field in fields if field is not None), default=None)
-    return LayerRow(step.name, type(step.layer).__name__, step.inputs, step.output_shape, *counts, side)
+    layer, input_shape = step.layer, step.input_shape
+    counts = step.kind.counts(layer, input_shape, step.output_shape)
+    if not getattr(layer, "trainable", True):
+        counts = Totals(0, counts.parameters + counts.statistics, counts.macs)
+    down, across = (
+        (step.kind.window(layer, input_shape, axis) for axis in (0, 1)) if len(input_shape) == 3 else (None, None)
+    )
+    return LayerRow(
+        name=step.name,
+        kind=type(layer).__name__,
+        inputs=step.inputs,
+        output_shape=step.output_shape,
+        parameters=counts.parameters,
+        statistics=counts.statistics,
+        macs=counts.macs,
+        kernel_size=(down.kernel_size, across.kernel_size) if down and across else None,
+        strides=(down.strides, across.strides) if down and across else None,
+        groups=input_shape[-1] if type(layer).__name__ == "DepthwiseConv2D" else getattr(layer, "groups", 1),
+        receptive_field=max((field.size for field in fields if field is not None), default=None),
+    )
 
 
 def _trace(

@@ -44,20 +44,6 @@ def same_padding(size: int, kernel_size: int, strides: int = 1) -> tuple[int, in
     return padding // 2, padding - padding // 2
 
 
-def ceil_padding(size: int, kernel_size: int, strides: int) -> int:
-    """Rows to add at the end so that a pooling's last window, which would hang over it, is not dropped.
-
-    This is what torch's ceil_mode and Caffe's poolings do without padding of their own: k = 3, s = 2 adds 1 to an even
-    size, 0 to an odd one. A window that would begin behind the input is dropped all the same.
-
-    Raises ValueError if no window begins inside the input.
-    """
-    windows = output_size(size, kernel_size, padding=strides - 1, strides=strides)
-    if (windows - 1) * strides >= size:
-        windows -= 1
-    return max((windows - 1) * strides + kernel_size - size, 0)
-
-
 class ReceptiveField(NamedTuple):
     """What one output of a chain of layers sees of the picture; without arguments, what a pixel sees of itself.
 

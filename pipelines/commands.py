@@ -59,6 +59,7 @@ def train(
         typer.echo(effective.to_yaml(), nl=False)
         return
     from pipelines import files
+    from pipelines.errors import UsageError
     from pipelines.runs import Run
 
     files.require_name("run", preset if name is None else name)
@@ -71,6 +72,8 @@ def train(
     from pipelines import progress
     from pipelines import train as stage
 
+    if effective.data.source is None:
+        raise UsageError("data.source is null. Training needs a data set, such as --set data.source=fashion_mnist.")
     examples = _load(effective.data.source, data)
     with progress.showing(console.err) as observer:
         stage.train(run, effective, examples, observer)
@@ -84,6 +87,13 @@ def evaluate(run: RunName = "fashion_mnist", runs: RunsFolder = Path("runs"), da
     """
     trained, examples = _open(run, runs, data)
     from pipelines import evaluate as stage
+    from pipelines.errors import UsageError
+
+    if trained.config.data.source is None:
+        raise UsageError(
+            f"{trained.folder} has imported weights and no data set to be measured on. Import them with --dataset NAME, or "
+            f"train further: cnn-tf train --name NAME --set initial={run} ..."
+        )
 
     evaluation = stage.evaluate(trained, examples)
     print_evaluation(evaluation)
@@ -121,22 +131,103 @@ def export(
     from pipelines import export as stage
 
     exported = stage.export(trained, examples, models, trained.folder.resolve().name if name is None else name, version)
+    kind = "random" if trained.config.data.source is None else "real"
     console.note(
-        f"Checked on {exported.examples} real pictures: serving_default, serving_bytes and classify answer as the Keras model "
-        f"does (largest difference {exported.max_difference:.1e})"
+        f"Checked on {exported.examples} {kind} pictures: serving_default, serving_bytes and classify answer as the Keras "
+        f"model does (largest difference {exported.max_difference:.1e})"
     )
     console.note(f"Published {exported.folder}")
 
 
-def _open(run: str, runs: Path, data: Path) -> tuple[Run, DataSet]:
-    """A complete run and the data set it was trained on."""
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(help="Weights: .safetensors, .pth (needs torch), or .h5 of keras.applications.")
+    ],
+    model: Annotated[str, typer.Option(help="Architecture; `cnn-tf models` lists them.")],
+    name: Annotated[str | None, typer.Option(help="Name of the run (default: the file's).")] = None,
+    size: Annotated[
+        str | None, typer.Option("--input", metavar="HxWxC", help="Pictures (default: the paper's).")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of classes; another than the file's gets a new classifier.")
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option("--class-names", help="Text file with a class name a line (default: class 0, class 1, ...)."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--dataset", help="Data set that gives size of pictures and classes instead.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one value, such as network.scaling=unit."),
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    data: DataFolder = Path("data"),
+) -> None:
+    """Make a run folder of weights from torchvision, timm or keras.applications; evaluate, fine-tune or export it.
+
+    Example: cnn-tf import-weights resnet18.safetensors --model resnet18 --dataset fashion_mnist
+    """
+    from cnn_tf import naming
+    from pipelines import config as configuration
+    from pipelines import files
     from pipelines.runs import Run
 
-    folder = Path(run)
-    trained = Run(folder if folder.is_dir() or len(folder.parts) > 1 else runs / run)
+    files.require_name("run", name := file.name.partition(".")[0] if name is None else name)
+    shape = None if size is None else naming.parse_shape(size)
+    names = _class_names(classes, class_names)
+    import_tensorflow()
+    from cnn_tf import weights
+    from pipelines import import_weights as stage
+
+    if source is not None:
+        examples = _load(source, data)
+        shape, names = examples.image_shape, examples.class_names
+    base = {"model": model, "data": {"source": source}, "network": weights.published_options(model, file)}
+    run = Run(runs / name)
+    effective = configuration.resolve(configuration.validate(base), None, change or [])
+    new_layers = stage.import_weights(run, file, effective, shape, names)
+    if new_layers:
+        console.note(f"New, so to be trained: {', '.join(new_layers)} (the file is for other classes)")
+    console.note(f"Wrote {run.model}")
+
+
+def _class_names(count: int | None, file: Path | None) -> list[str] | None:
+    """From a file with one a line, or made up; None if neither tells. Raises UsageError if they contradict each other."""
+    from pipelines.errors import UsageError
+
+    if file is None:
+        return None if count is None else [f"class {index}" for index in range(count)]
+    try:
+        names = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} must be a text file in UTF-8.") from None
+    if count not in (None, len(names)) or not all(names):
+        raise UsageError(
+            f"{file} must have a class name in each of {count or 'its'} lines. Received: {len(names)} lines."
+        )
+    return names
+
+
+def _open(run: str, runs: Path, data: Path) -> tuple[Run, DataSet]:
+    """A complete run and the data set it was trained on."""
+    from pipelines.runs import find
+
+    trained = find(run, runs)
     trained.require_complete()
     import_tensorflow()
-    return trained, _load(trained.config.data.source, data)
+    return trained, _examples_of(trained, data)
+
+
+def _examples_of(run: Run, data: Path) -> DataSet:
+    """The data set that a run's configuration names, or noise where it names none."""
+    if (source := run.config.data.source) is not None:
+        return _load(source, data)
+    from pipelines import sources
+    from pipelines.train import load_model
+
+    return sources.random_pictures(run.folder.name, run.class_names, load_model(run.model).input_shape[1:])
 
 
 def _load(name: str, data: Path) -> DataSet:

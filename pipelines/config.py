@@ -26,8 +26,8 @@ class _Section(pydantic.BaseModel):
 class DataConfig(_Section):
     """Which examples, and how many at a time."""
 
-    source: str = "fashion_mnist"
-    """Name of a data set that `cnn-tf prepare` knows."""
+    source: str | None = "fashion_mnist"
+    """Name of a data set that `cnn-tf prepare` knows; null: none, as a run of imported weights may have it."""
     validation_examples: int = pydantic.Field(5000, ge=0)
     """How many training examples to keep aside, to see during training how well unseen ones are classified."""
     batch_size: int = pydantic.Field(128, ge=1)
@@ -41,6 +41,21 @@ class AugmentConfig(_Section):
     """Mirror half of the pictures left to right."""
     shift: int = pydantic.Field(0, ge=0)
     """Move each picture by up to so many pixels each way; the gap is black."""
+
+
+class NetworkConfig(_Section):
+    """What is changed in the network; null: as its paper has it."""
+
+    scaling: Literal["unit", "imagenet", "symmetric", "caffe"] = "unit"
+    """What is done to values 0..255 first. unit: to 0..1; symmetric: to -1..1; imagenet, caffe: as published weights want."""
+    dropout: float | None = pydantic.Field(None, ge=0, lt=1)
+    """Share of values that every dropout layer sets to zero."""
+    norm_momentum: float | None = pydantic.Field(None, ge=0, le=1)
+    """Share of the old value that the moving averages of batch normalisation keep at a step."""
+    norm_epsilon: float | None = pydantic.Field(None, gt=0)
+    """What batch normalisation adds to the variance."""
+    auxiliary_heads: bool = False
+    """Train GoogLeNet with its two auxiliary classifiers; the trained model is without them."""
 
 
 class OptimizerConfig(_Section):
@@ -61,6 +76,10 @@ class TrainConfig(_Section):
 
     model: str = "lenet5_bn"
     """Name of an architecture: `cnn-tf models` lists them."""
+    initial: str | None = None
+    """Run whose weights the training starts from, by name or path; a classifier for other classes starts anew."""
+    freeze_backbone: bool = False
+    """Train the head alone: the layers after the last stage."""
     epochs: int = pydantic.Field(15, ge=1)
     """Passes over the training examples."""
     seed: int = pydantic.Field(0, ge=0)
@@ -68,6 +87,7 @@ class TrainConfig(_Section):
     checkpoint_seconds: float = pydantic.Field(15.0, gt=0)
     """At least so often is the state saved, besides the end of each epoch."""
     data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
     augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 

@@ -96,9 +96,15 @@ def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
         "Model": f"{config.model}, {_trainable(model):,} trainable parameters",
         "Data": f"{data.name}, pictures of {height}×{width}×{channels}",
         "Examples": f"{learning:,} for training, {validation:,} for validation",
-        "Training": f"{config.epochs} epochs in {seconds:.0f} s",
-        "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "
-        f"batches of {config.data.batch_size}",
+        **(
+            {"Weights": environment["weights"]}
+            if "weights" in environment
+            else {
+                "Training": f"{config.epochs} epochs in {seconds:.0f} s",
+                "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "
+                f"batches of {config.data.batch_size}",
+            }
+        ),
         "Seed": str(config.seed),
         "Libraries": ", ".join(f"{name} {environment[name]}" for name in ("tensorflow", "keras", "numpy")),
         "Machine": environment["platform"],

@@ -202,7 +202,7 @@ def check(
         # Not "above": a NaN is above nothing.
         if not difference <= TOLERANCE:
             raise ExportRefused(
-                f"The exported signature {signature} differs from the trained model by {difference:.2g} on real pictures. "
+                f"The exported signature {signature} differs from the trained model by {difference:.2g} on its pictures. "
                 f"Expected at most {TOLERANCE:g}. Nothing was published."
             )
         if answered_names != names:

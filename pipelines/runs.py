@@ -5,6 +5,7 @@ environment.json     versions of libraries, platform, git revision, seed
 history.jsonl        a line an epoch
 checkpoints/STEP/    model.keras (with the optimizer's state) and progress.json: enough to go on
 model.keras          the trained model; its presence means that the training is complete
+classes.txt          a class name a line, where no data set tells them: the weights were imported
 evaluation.json      written by evaluate
 report/              written by evaluate
 """
@@ -53,6 +54,7 @@ class Run:
         self._config = folder / "config.yaml"
         self._history = folder / "history.jsonl"
         self._checkpoints = folder / "checkpoints"
+        self._class_names = folder / "classes.txt"
 
     @property
     def is_begun(self) -> bool:
@@ -88,6 +90,15 @@ class Run:
         """What `evaluate` wrote, if it did. Raises DataDamaged."""
         return dict(_parse(self.evaluation.read_text(), self.evaluation)) if self.evaluation.is_file() else None
 
+    @property
+    def class_names(self) -> list[str]:
+        """What `write_class_names` wrote."""
+        return self._class_names.read_text().splitlines()
+
+    def write_class_names(self, names: Sequence[str]) -> None:
+        """Keeps the names of a model's classes, in order, for a run without data set."""
+        files.write(self._class_names, "".join(f"{name}\n" for name in names))
+
     def require_complete(self) -> None:
         """Raises UsageError unless the training is complete."""
         if self.is_complete:
@@ -104,10 +115,14 @@ class Run:
         """Keeps other processes from training here. Raises RunBusy."""
         return files.lock(self.folder)
 
-    def begin(self, config: TrainConfig) -> None:
-        """Notes configuration and environment, or checks that an old run has the same ones. Raises UsageError."""
+    def begin(self, config: TrainConfig, **facts: str) -> None:
+        """Notes configuration, environment and `facts`, or checks that an old run has the same configuration.
+
+        Raises UsageError.
+        """
         if not self.is_begun:
-            files.write(self.folder / "environment.json", json.dumps(environment(config.seed), indent=2) + "\n")
+            text = json.dumps(environment(config.seed) | facts, indent=2)
+            files.write(self.folder / "environment.json", text + "\n")
             files.write(self._config, config.to_yaml())
             return
         changed = _differences(self.config.model_dump(), config.model_dump())
@@ -147,6 +162,12 @@ class Run:
 
     def _checkpoint_folders(self) -> list[Path]:
         return sorted(path for path in self._checkpoints.glob("*") if path.name.isdigit())
+
+
+def find(name: str, runs: Path) -> Run:
+    """The run with this name in the folder `runs`, or at this path."""
+    folder = Path(name)
+    return Run(folder if folder.is_dir() or len(folder.parts) > 1 else runs / name)
 
 
 def _parse(text: str, path: Path) -> Any:

@@ -54,6 +54,14 @@ class DataSet:
         return height, width, channels
 
 
+def random_pictures(
+    name: str, class_names: list[str], image_shape: tuple[int, int, int], examples: int = 16
+) -> DataSet:
+    """Stands in where there is no data set: a split "test" of noise, always the same. image_shape: (H, W, C)."""
+    images = np.random.default_rng(0).integers(0, 256, (examples, *image_shape), dtype=np.uint8)
+    return DataSet(name, class_names, {"test": Split(images, np.zeros(examples, np.uint8))})
+
+
 def save(folder: Path, data: DataSet, facts: Mapping[str, Any]) -> None:
     """Writes a data set folder, all or nothing; `facts` join the manifest."""
     with files.folder_aside(folder) as aside:

@@ -11,12 +11,19 @@ import keras
 import tensorflow as tf
 
 import cnn_tf
+from cnn_tf import weights
 from pipelines import dataset
 from pipelines.config import OptimizerConfig, TrainConfig
 from pipelines.errors import DataDamaged, UsageError
 from pipelines.interrupt import asked_to_stop
-from pipelines.runs import Progress, Run
+from pipelines.runs import Progress, Run, find
 from pipelines.sources import DataSet, Split
+
+# What an auxiliary head's loss counts beside the main one's (Szegedy et al., "Going deeper with convolutions", section 5).
+AUXILIARY_WEIGHT = 0.3
+
+# What the names of layers behind the last stage begin with.
+HEAD = ("head_", "aux", "logits")
 
 
 class Observer(Protocol):
@@ -61,7 +68,7 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
     """
     plan = _plan(config, data)
     keras.utils.set_random_seed(config.seed)
-    model = _build(plan, data)  # before the folder is made: an impossible model leaves no run
+    model = _build(plan, data, run.folder.parent)  # before the folder is made: an impossible model leaves no run
     with run.lock():
         if run.is_complete:
             return
@@ -70,7 +77,7 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
         observer.begin(run.folder, progress.step, plan.steps, plan.steps_per_epoch)
         with asked_to_stop() as stopping:
             _run_steps(run, plan, model, progress, observer, stopping)
-        run.save_model(model)
+        run.save_model(main_model(model))
 
 
 def _plan(config: TrainConfig, data: DataSet) -> _Plan:
@@ -101,6 +108,11 @@ def load_model(path: Path) -> keras.Model:
         raise DataDamaged(f"{path} is damaged. Delete {path.parent} and train again.") from error
 
 
+def main_model(model: keras.Model) -> keras.Model:
+    """The model without auxiliary heads: what is evaluated, saved and exported."""
+    return model if len(model.outputs) == 1 else keras.Model(model.inputs, model.outputs[0], name=model.name)
+
+
 def split_off(split: Split, examples: int) -> tuple[Split, Split]:
     """(for learning, for validation): the last `examples` are for validation. Raises UsageError."""
     if examples >= len(split):
@@ -108,14 +120,49 @@ def split_off(split: Split, examples: int) -> tuple[Split, Split]:
     return split.slice(0, len(split) - examples), split.slice(len(split) - examples, len(split))
 
 
-def _build(plan: _Plan, data: DataSet) -> keras.Model:
+def _build(plan: _Plan, data: DataSet, runs: Path) -> keras.Model:
+    config = plan.config
     try:
-        model = cnn_tf.build(plan.config.model, data.image_shape, len(data.class_names))
+        model = cnn_tf.build(config.model, data.image_shape, len(data.class_names), **config.network.model_dump())
     except ValueError as error:
         raise UsageError(f"model: {error}") from None
+    if config.initial is not None:
+        _start_from(find(config.initial, runs), model, config)
+    if config.freeze_backbone:
+        _freeze_backbone(model, config)
     # Compiled, so that a saved model carries its optimizer's state; the steps are our own.
-    model.compile(optimizer=make_optimizer(plan.config.optimizer, plan.steps_per_epoch, plan.config.epochs))
+    model.compile(optimizer=make_optimizer(config.optimizer, plan.steps_per_epoch, config.epochs))
     return model
+
+
+def _start_from(initial: Run, model: keras.Model, config: TrainConfig) -> None:
+    initial.require_complete()
+    if initial.config.model != config.model:
+        raise UsageError(
+            f"initial: {initial.folder} is a {initial.config.model}. Add --set model={initial.config.model}."
+        )
+    for setting in ("scaling", "norm_epsilon"):
+        theirs, ours = getattr(initial.config.network, setting), getattr(config.network, setting)
+        if theirs != ours:
+            raise UsageError(
+                f"initial: the weights in {initial.folder} were made with network.{setting}={theirs}, not {ours}. "
+                f"Add --set network.{setting}={theirs}."
+            )
+    try:
+        weights.transfer(load_model(initial.model), model)
+    except ValueError as error:
+        raise UsageError(f"initial: {error}") from None
+
+
+def _freeze_backbone(model: keras.Model, config: TrainConfig) -> None:
+    if config.initial is None:
+        raise UsageError(
+            "freeze_backbone keeps trained weights as they are: name the run that has them with initial=RUN."
+        )
+    for layer in model.layers:
+        layer.trainable = layer.name.startswith(HEAD)
+    if not model.trainable_weights:
+        raise UsageError(f"freeze_backbone: {config.model} has no weights in its head, so nothing is left to train.")
 
 
 def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
@@ -176,9 +223,12 @@ def make_step(model: keras.Model) -> Step:
 
     def step(images: tf.Tensor, labels: tf.Tensor) -> _Sums:
         with tf.GradientTape() as tape:
-            logits = model(images, training=True)
+            logits, *auxiliary = keras.tree.flatten(model(images, training=True))
             losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
             loss = tf.reduce_mean(losses)
+            for others in auxiliary:
+                more = keras.losses.sparse_categorical_crossentropy(labels, others, from_logits=True)
+                loss += AUXILIARY_WEIGHT * tf.reduce_mean(more)
         gradients = tape.gradient(loss, model.trainable_variables)
         model.optimizer.apply(gradients, model.trainable_variables)
         return _Sums(tf.reduce_sum(losses), _count_correct(labels, logits))
@@ -209,7 +259,7 @@ def _end_epoch(model: keras.Model, progress: Progress, validation: Split) -> dic
 
 
 def _validate(model: keras.Model, validation: Split) -> dict[str, float]:
-    logits = predict_logits(model, validation)
+    logits = predict_logits(main_model(model), validation)
     labels = tf.constant(validation.labels, tf.int64)
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     correct = int(_count_correct(labels, logits))

@@ -17,9 +17,11 @@ def test_import_rules():
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize(
-    "module", ["serving.client", "serving.wire", "cnn_tf.cli", "pipelines.commands", "cnn_tf.shapes"]
-)
+LIGHT = ["serving.client", "serving.wire", "pipelines.commands"]
+LIGHT += ["cnn_tf.cli", "cnn_tf.shapes", "cnn_tf.description", "cnn_tf.scratch", "cnn_tf.promises"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_load_neither_tensorflow_nor_keras(module):
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)

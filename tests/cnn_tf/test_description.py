@@ -4,6 +4,7 @@ import functools
 import math
 import subprocess
 import sys
+from operator import attrgetter
 
 import keras
 import numpy as np
@@ -69,7 +70,8 @@ def test_vgg16_has_its_known_numbers():
 
 def test_lenet_row_by_row():
     rows = describe(cnn_tf.build("lenet5", (28, 28, 1), 10))
-    assert [row[3:] for row in rows if row.kind in ("Conv2D", "AveragePooling2D", "Flatten", "Dense")] == [
+    numbers = attrgetter("output_shape", "parameters", "statistics", "macs", "receptive_field")
+    assert [numbers(row) for row in rows if row.kind in ("Conv2D", "AveragePooling2D", "Flatten", "Dense")] == [
         ((28, 28, 6), 156, 0, 117_600, 5),
         ((14, 14, 6), 0, 0, 0, 6),
         ((10, 10, 16), 2_416, 0, 240_000, 14),
@@ -132,9 +134,10 @@ def test_macs_are_counted_at_each_position(layer, macs):
     assert rows_of(layer)[0].macs == macs
 
 
-def test_a_frozen_layer_keeps_its_parameters_and_moving_averages_are_statistics():
-    (row,) = rows_of(layers.BatchNormalization(trainable=False))
-    assert (row.parameters, row.statistics) == (8, 8)
+def test_moving_averages_are_statistics_and_so_are_the_weights_of_a_frozen_layer():
+    (trained,), (frozen,) = (rows_of(layers.BatchNormalization(trainable=trainable)) for trainable in (True, False))
+    assert (trained.parameters, trained.statistics) == (8, 8)
+    assert (frozen.parameters, frozen.statistics) == (0, 16)
 
 
 # Receptive fields

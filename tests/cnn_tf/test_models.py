@@ -1,92 +1,160 @@
+"""Every variant keeps its promises: the table of promises, walked property by property, on networks without weights."""
+
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import cnn_tf
-from cnn_tf import shapes
+from cnn_tf.description import describe, smallest_size, totals
+from cnn_tf.errors import NetworkError, PictureVanishes
+from cnn_tf.options import without_weights
+from cnn_tf.promises import PROMISES
 
-# name -> trainable parameters for 28x28x1 and 10 classes (shared/architectures.md of d2l's forms), feature shapes.
-EXPECTED = {
-    "lenet5": (61_706, {"conv1": (28, 28, 6), "pool1": (14, 14, 6), "conv2": (10, 10, 16), "pool2": (5, 5, 16)}),
-    "lenet5_bn": (44_878, {"conv1": (24, 24, 6), "pool1": (12, 12, 6), "conv2": (8, 8, 16), "pool2": (4, 4, 16)}),
-}
-
-
-@pytest.fixture(params=EXPECTED)
-def name(request):
-    return request.param
+NAMES = list(cnn_tf.MODELS)
 
 
-def test_every_model_has_its_expectations():
-    assert set(cnn_tf.MODELS) == set(EXPECTED)
+def trainable(model):
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-def test_parameter_count(name):
-    model = cnn_tf.build(name, (28, 28, 1), 10)
-    assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == EXPECTED[name][0]
+@pytest.fixture(scope="module", params=NAMES)
+def full(request):
+    """As the paper has it."""
+    gc.collect()  # the one before
+    with without_weights():
+        return cnn_tf.build(request.param)
 
 
-def test_feature_shapes(name):
-    model = cnn_tf.build(name, (28, 28, 1), 10)
-    assert {layer: model.get_layer(layer).output.shape[1:] for layer in EXPECTED[name][1]} == EXPECTED[name][1]
+def test_every_model_has_its_promise():
+    assert list(PROMISES) == NAMES
 
 
-def test_gradients_reach_every_weight(name):
-    model = cnn_tf.build(name, (28, 28, 1), 10)
-    pictures = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(pictures, training=True) ** 2)
-    gradients = tape.gradient(loss, model.trainable_variables)
-    assert all(gradient is not None and np.isfinite(gradient.numpy()).all() for gradient in gradients)
+def test_parameters(full):
+    classes = 1000 if full.output_shape[-1] == 1000 else 10
+    assert trainable(full) == getattr(PROMISES[full.name], f"parameters_{classes}")
 
 
-def test_takes_other_sizes_channels_and_classes(name):
-    model = cnn_tf.build(name, (33, 47, 3), 7)
-    assert model(np.zeros((2, 33, 47, 3), np.uint8)).shape == (2, 7)
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_for_the_other_number_of_classes(name):
+    other = 1010 - cnn_tf.MODELS[name].keywords["num_classes"]
+    with without_weights():
+        model = cnn_tf.build(name, num_classes=other)
+    assert trainable(model) == getattr(PROMISES[name], f"parameters_{other}")
 
 
-def test_uint8_and_float_pictures_give_the_same_logits(name):
-    model = cnn_tf.build(name, (28, 28, 1), 10)
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(model(pictures), model(pictures.astype(np.float32)))
+def test_input_and_multiply_adds(full):
+    assert full.input_shape[1:] == PROMISES[full.name].input
+    assert totals(describe(full)).macs == PROMISES[full.name].macs
+    assert totals(describe(full)).parameters == trainable(full)
 
 
-def test_save_and_load(name, tmp_path):
-    model = cnn_tf.build(name, (28, 28, 1), 10)
-    model.save(tmp_path / "model.keras")
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(pictures), model(pictures))
+def test_stages(full):
+    stages = {}
+    for layer in full.layers:
+        stage = layer.name.partition("_")[0]
+        if stage == "stem" or stage.startswith("stage"):
+            stages[stage] = tuple(layer.output.shape[1:])
+    assert stages == PROMISES[full.name].stages
 
 
-def test_too_small_a_picture_is_told_the_smallest_size(name):
-    smallest = {"lenet5": 12, "lenet5_bn": 16}[name]
-    cnn_tf.build(name, (smallest, smallest, 1), 10)
-    with pytest.raises(ValueError, match=rf"at least {smallest}x{smallest}.*Received: {smallest - 1}x28"):
-        cnn_tf.build(name, (smallest - 1, 28, 1), 10)
+def test_receptive_field(full):
+    spatial = [row for row in describe(full) if row.name.startswith(("stem", "stage")) and row.receptive_field]
+    assert spatial[-1].receptive_field == PROMISES[full.name].receptive_field
+
+
+def test_the_description_counts_what_keras_counts(full):
+    counted = totals(describe(full))
+    assert counted.parameters + counted.statistics == sum(math.prod(weight.shape) for weight in full.weights)
+
+
+# What the arithmetic of the papers gives; the others have padding everywhere, so one pixel is enough.
+SMALLEST = {"lenet5": 12, "lenet5_bn": 16, "alexnet": 63, "vgg11": 32, "nin": 67, "googlenet": 15, "densenet121": 29}
+
+
+@pytest.mark.parametrize(("name", "smallest"), SMALLEST.items())
+def test_too_small_a_picture_is_told_the_layer_and_the_smallest_size(name, smallest):
+    expected = (
+        rf"{name} needs pictures of at least {smallest}x{smallest}. Received: {smallest - 1}x300. The picture vanishes "
+    )
+    with pytest.raises(PictureVanishes, match=expected + r"in \w+:"):
+        cnn_tf.build(name, (smallest - 1, 300, 3), 2)
+
+
+def test_every_smallest_size_is_the_smallest(full):
+    smallest = smallest_size(full)
+    with without_weights():
+        cnn_tf.build(full.name, (smallest, smallest, 3), 2)
+        with pytest.raises(PictureVanishes) if smallest > 1 else contextlib.nullcontext():
+            cnn_tf.build(full.name, (max(smallest - 1, 1), 300, 3), 2)
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest():
-    with pytest.raises(ValueError, match=r"Unknown model 'lenet_5'. Expected one of: lenet5, .*Did you mean 'lenet5'"):
-        cnn_tf.build("lenet_5", (28, 28, 1), 10)
+    with pytest.raises(NetworkError, match=r"Unknown model 'lenet_5'. Did you mean 'lenet5'\? .*alexnet, .*wrn40_4"):
+        cnn_tf.build("lenet_5")
 
 
-def test_the_notes_224_to_4_by_5x5_kernels_takes_55_layers():
-    size, layers = 224, 0
-    while size > 4:
-        size, layers = shapes.output_size(size, 5), layers + 1
-    assert (size, layers) == (4, 55)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"input_shape": (32, 32)},
+            r"input_shape must be \(height, width, channels\), such as .* Received: \(32, 32\)",
+        ),
+        ({"num_classes": 0}, "num_classes must be at least 1. Received: 0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1. Received: 1.0"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon must be above 0"),
+        ({"droput": 0.1}, "Unknown option 'droput'. Did you mean 'dropout'"),
+        ({"scaling": "none"}, "Unknown scaling 'none'"),
+        ({"auxiliary_heads": True}, "lenet5 has no auxiliary heads"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(NetworkError, match=message):
+        cnn_tf.build("lenet5", **arguments)
 
 
-@pytest.mark.parametrize(("size", "kernel", "strides"), [(8, 3, 2), (28, 5, 1), (7, 4, 3), (224, 7, 2)])
-def test_the_notes_padding_rule_divides_the_size_by_the_strides(size, kernel, strides):
-    assert shapes.output_size(size, kernel, padding=kernel - 1, strides=strides) == math.ceil(size / strides)
+def test_options_reach_every_layer_and_end_with_the_build():
+    changed = cnn_tf.build("vgg11_bn", (32, 32, 3), 2, dropout=0.1, norm_momentum=0.5, norm_epsilon=1e-2)
+    plain = cnn_tf.build("vgg11_bn", (32, 32, 3), 2)
+    for model, expected in ((changed, {0.1, 0.5, 1e-2}), (plain, {0.5, 0.9, 1e-5})):
+        dropouts = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+        norms = {(n.momentum, n.epsilon) for n in model.layers if isinstance(n, keras.layers.BatchNormalization)}
+        assert dropouts | set(*norms) == expected
 
 
-def test_a_kernel_larger_than_the_picture_is_refused():
-    with pytest.raises(ValueError, match="does not fit"):
-        shapes.output_size(4, 5)
+@pytest.mark.parametrize(
+    ("scaling", "black", "white"),
+    [("unit", 0, 1), ("symmetric", -1, 1), ("imagenet", -0.485 / 0.229, 0.515 / 0.229), ("caffe", -123.68, 131.32)],
+)
+def test_scaling_is_part_of_the_network(scaling, black, white):
+    model = cnn_tf.build("resnet20", (8, 8, 3), 2, scaling=scaling)
+    scaled = model.get_layer("scale")(np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 255)]))
+    np.testing.assert_allclose(np.asarray(scaled)[:, 0, 0, 0], [black, white], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("googlenet", 13_004_888), ("googlenet_paper", 13_378_280)])
+def test_auxiliary_heads(name, parameters):
+    with without_weights():
+        model = cnn_tf.build(name, auxiliary_heads=True)
+    assert [output.shape for output in model.outputs] == [(None, 1000)] * 3
+    assert trainable(model) == parameters
+
+
+def test_googlenet_has_57_convolutions_and_is_22_layers_deep():
+    with without_weights():
+        rows = describe(cnn_tf.build("googlenet_paper"))
+    depth = {}
+    for row in rows:
+        depth[row.name] = (row.macs > 0) + max((depth[name] for name in row.inputs), default=0)
+    assert sum(row.kind == "Conv2D" for row in rows) == 57
+    assert max(depth.values()) == 22
+
+
+def test_nin_needs_no_fully_connected_layer():
+    assert not [row for row in describe(cnn_tf.build("nin")) if row.kind == "Dense"]

@@ -120,25 +120,6 @@ def test_same_and_the_note_differ_for_even_kernels_alone(size, kernel):
     assert note == same if kernel % 2 else note == tuple(reversed(same))
 
 
-@pytest.mark.parametrize(("size", "rows"), [(112, 1), (55, 0), (54, 1), (28, 1), (13, 0), (3, 0), (2, 1)])
-def test_googlenets_3x3_pools_with_strides_2_need_a_row_at_even_sizes(size, rows):
-    assert shapes.ceil_padding(size, 3, 2) == rows
-
-
-@each
-@given(SIZES, KERNELS, STRIDES)
-def test_ceil_padding_completes_each_window_that_begins_inside_and_is_needed(size, kernel, strides):
-    needed = math.ceil((size - kernel) / strides) + 1  # torch's count, before its rule about the beginning
-    if needed < 1:
-        with pytest.raises(ValueError, match="does not fit"):
-            shapes.ceil_padding(size, kernel, strides)
-        return
-    starts = [start for start in range(0, needed * strides, strides) if start < size]
-    rows = shapes.ceil_padding(size, kernel, strides)
-    assert positions(size + rows, kernel, strides) == starts
-    assert rows == max(starts[-1] + kernel - size, 0)
-
-
 # Receptive fields
 
 

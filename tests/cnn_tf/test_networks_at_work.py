@@ -1,0 +1,105 @@
+"""Every variant trains, is saved, exported and computed in half precision: a variant times each property."""
+
+from __future__ import annotations
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cnn_tf
+from cnn_tf import alexnet, vgg
+from cnn_tf.promises import PROMISES
+
+# These have more of the blocks of a smaller sibling, and nothing else: `make test-deep` runs them.
+DEEP = {
+    *("vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    *("resnet34", "resnet101", "resnet152", "resnet101_v1", "resnet152_v1", "resnet101_v2", "resnet152_v2"),
+    *("resnet32", "resnet44", "resnet56", "resnet110", "plain56", "wrn28_10", "wrn40_4", "densenet169", "densenet201"),
+}
+NAMES = [pytest.param(name, marks=[pytest.mark.deep] * (name in DEEP)) for name in cnn_tf.MODELS]
+
+
+def pictures(height, width, channels, count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+
+
+def small_size(name):
+    """Small, and yet such that no layer is left with one pixel to normalise."""
+    return {(224, 224): 96, (227, 227): 99, (96, 96): 48}.get(PROMISES[name].input[:2], PROMISES[name].input[0])
+
+
+# One after the other, so that pytest keeps one network at a time.
+@pytest.fixture(scope="module", params=NAMES)
+def small(request):
+    """For small pictures and 7 classes; few hidden units, since most of AlexNet's and VGG's weights would only be copied."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "HIDDEN_UNITS", 64)
+        patch.setattr(alexnet, "HIDDEN_UNITS", 64)
+        yield _small(request.param)
+
+
+def _small(name):
+    gc.collect()  # the one before
+    keras.utils.set_random_seed(0)
+    size = small_size(name)
+    return cnn_tf.build(name, (size, size, PROMISES[name].input[2]), 7)
+
+
+def test_the_same_seed_gives_the_same_network(small):
+    keras.utils.set_random_seed(0)
+    again = cnn_tf.build(small.name, small.input_shape[1:], 7)
+    assert [layer.name for layer in again.layers] == [layer.name for layer in small.layers]
+    assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), small.get_weights(), strict=True))
+
+
+def test_gradients_reach_every_weight(small):
+    # Two passes, so that a ReLU that is dead for one is not for the other; biases before a normalisation get rounding errors.
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(small(pictures(*small.input_shape[1:], count=4), training=True) ** 2)
+    gradients = dict(
+        zip([w.path for w in small.trainable_weights], tape.gradient(loss, small.trainable_variables), strict=True)
+    )
+    assert [path for path, gradient in gradients.items() if gradient is None or not np.any(gradient)] == []
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
+def test_save_and_load(small, tmp_path):
+    small.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images = pictures(*small.input_shape[1:])
+    np.testing.assert_array_equal(loaded(images), small(images))
+
+
+def test_saved_model(small, tmp_path):
+    archive = keras.export.ExportArchive()
+    archive.track(small)
+    spec = tf.TensorSpec((None, *small.input_shape[1:]), tf.uint8)
+    archive.add_endpoint(
+        "serve", tf.function(lambda images: small(tf.cast(images, tf.float32)), input_signature=[spec])
+    )
+    archive.write_out(tmp_path, verbose=False)
+    images = pictures(*small.input_shape[1:], count=3)
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(loaded.serve(images), small(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_odd_sizes_and_one_channel(name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = cnn_tf.build(name, (small_size(name) + 1, small_size(name) + 8, 1), 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = model(pictures(*model.input_shape[1:]))
+    assert (logits.shape, logits.dtype) == ((2, 3), tf.float32)
+    assert np.isfinite(logits).all()
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+def test_uint8_and_float_pictures_give_the_same_logits(small):
+    images = pictures(*small.input_shape[1:])
+    np.testing.assert_array_equal(small(images), small(images.astype(np.float32)))

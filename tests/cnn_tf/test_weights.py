@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnn_tf
+from cnn_tf import weights
+
+GOLDEN = Path(__file__).parent / "golden"
+NETWORKS = sorted(path.stem for path in GOLDEN.glob("*.json"))
+
+sys.path.append(str(GOLDEN))
+from fill import fill, pictures  # noqa: E402
+
+
+def golden(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_published_network_and_ours_give_the_same_logits(name, record_property):
+    expected = golden(name)
+    arrays = fill(expected["shapes"], expected["gain"])
+    options = weights.published_options(name, Path("x.pth"))
+    published = weights.from_torch(name, arrays, "golden", **options)
+    for size, logits in expected["logits"].items():
+        height, width = map(int, size.split("x"))
+        model = cnn_tf.build(name, (height, width, 3), 50, **options)
+        assert weights.transfer(published, model) == []
+        assert np.std(logits) > 0.5  # else there would be little to tell apart
+        difference = np.abs(model(pictures(height, width)).numpy() - logits).max()
+        record_property(f"largest difference at {size}", float(difference))
+        assert difference <= 1e-4
