@@ -59,13 +59,18 @@ def test_the_commands_and_the_code_work_in_their_order(folder):
         for words in after:
             result = run_cli(*(word.replace("localhost:8500", server.grpc_address) for word in words[1:]), cwd=folder)
             assert result.returncode == 0, f"{words}: {result.stderr}"
-        (code,) = blocks("python")
-        code = code.replace("localhost:8500", server.grpc_address)
+        code = blocks("python")[-1].replace("localhost:8500", server.grpc_address)
         result = subprocess.run(
             [sys.executable, "-W", "error::UserWarning", "-c", code], cwd=folder, capture_output=True, text=True
         )
     assert result.returncode == 0, result.stderr
     assert "by version 1" in result.stdout
+
+
+def test_the_networks_block_prints_what_it_says():
+    code = blocks("python")[0]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"# {result.stdout.strip()} " in code, result.stderr
 
 
 def test_every_make_target_is_there():

@@ -18,6 +18,7 @@ from pipelines.config import DataConfig, NetworkConfig, TrainConfig
 from pipelines.errors import UsageError
 from pipelines.import_weights import import_weights
 from pipelines.runs import Run
+from pipelines.sources import DataSet
 
 GOLDEN = Path(__file__).parents[1] / "cnn_tf" / "golden"
 sys.path.append(str(GOLDEN))
@@ -187,10 +188,16 @@ def test_impossible_starts_are_refused_and_leave_no_run(tmp_path, imported, data
 
 def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, data_set, tiny_config):
     run = Run(tmp_path / "run")
+    few = DataSet(data_set.name, data_set.class_names, {"train": data_set.splits["train"].slice(0, 24)})
     config = tiny_config.model_copy(
-        update={"model": "googlenet", "network": NetworkConfig(auxiliary_heads=True), "epochs": 1}
+        update={
+            "model": "googlenet",
+            "network": NetworkConfig(auxiliary_heads=True),
+            "epochs": 1,
+            "data": DataConfig(batch_size=8, validation_examples=8),
+        }
     )
-    train.train(run, config, data_set, SilentObserver())
+    train.train(run, config, few, SilentObserver())
     model = keras.saving.load_model(run.model)
     assert len(model.outputs) == 1
     assert not [layer.name for layer in model.layers if layer.name.startswith("aux")]
