@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,27 +67,39 @@ READERS: Mapping[str, Callable[[Path], Arrays]] = {
 
 
 def keras_classes(path: Path) -> int:
-    """For how many classes weights of keras.applications are, in Keras 3's files or the older ones that it offers.
+    """For how many classes weights of keras.applications are, in Keras 3's files or in the older ones that it offers.
 
     Raises WeightsMismatch for a file that is no HDF5 or has no classifier.
     """
-    biases: dict[int, int] = {}
-
-    def look(name: str, node: Any) -> None:
-        match = re.search(r"layers/dense_?(\d*)/vars/1$|predictions/bias:0$", name)
-        if match and isinstance(node, h5py.Dataset):
-            biases[int(match[1] or 0)] = node.shape[0]
-
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     try:
         with h5py.File(path) as file:
-            file.visititems(look)
-    except FileNotFoundError:
-        raise FileNotFoundError(2, "No such file", str(path)) from None
-    except OSError as error:
-        raise WeightsMismatch(f"{path} cannot be read as HDF5: {first_line(error)}") from None
-    if not biases:
+            bias = _last_weight(file) if "layer_names" in file.attrs else _last_dense_bias(file)
+    except (OSError, KeyError, IndexError) as error:
+        raise WeightsMismatch(f"{path} cannot be read as weights in HDF5: {first_line(error)}") from None
+    if bias is None or len(bias) != 1:
         raise WeightsMismatch(f"{path} has no classifier. Expected the weights with their top.")
-    return biases[max(biases)]
+    return bias[0]
+
+
+def _last_weight(file: h5py.File) -> tuple[int, ...]:
+    """Shape of the last weight in an older file, where layers are in order."""
+    layers = [file[name] for name in file.attrs["layer_names"]]
+    last = [layer for layer in layers if len(layer.attrs["weight_names"])][-1]
+    return tuple(last[last.attrs["weight_names"][-1]].shape)
+
+
+def _last_dense_bias(file: h5py.File) -> tuple[int, ...] | None:
+    """Shape of the last dense layer's bias in a file of Keras 3, which numbers layers by their kind."""
+    biases: dict[int, tuple[int, ...]] = {}
+
+    def look(name: str, node: Any) -> None:
+        if (match := re.fullmatch(r"layers/dense_?(\d*)/vars/1", name)) and isinstance(node, h5py.Dataset):
+            biases[int(match[1] or 0)] = tuple(node.shape)
+
+    file.visititems(look)
+    return biases[max(biases)] if biases else None
 
 
 def first_line(error: Exception) -> str:

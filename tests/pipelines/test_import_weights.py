@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_named_and_leaves_no_run(tmp_path, weights_file):
     ("content", "name", "message"),
     [
         (b"nothing of the kind", "x.safetensors", "cannot be read as safetensors"),
-        (b"nothing of the kind", "x.h5", "cannot be read as HDF5"),
+        (b"nothing of the kind", "x.h5", "cannot be read as weights in HDF5"),
         (b"", "x.onnx", r"Expected a file that ends in .safetensors, .pth, .pt or .h5. Received: .*x.onnx"),
     ],
 )
