@@ -172,8 +172,13 @@ def import_weights(
     from cnn_tf import naming
     from pipelines import config as configuration
     from pipelines import files
+    from pipelines.errors import UsageError
     from pipelines.runs import Run
 
+    if source is not None and (size, classes, class_names) != (None, None, None):
+        raise UsageError(
+            "--dataset gives the size of pictures and the classes. Leave out --input, --classes and --class-names."
+        )
     files.require_name("run", name := file.name.partition(".")[0] if name is None else name)
     shape = None if size is None else naming.parse_shape(size)
     names = _class_names(classes, class_names)

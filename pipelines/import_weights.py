@@ -13,6 +13,7 @@ from cnn_tf import weights
 from pipelines.config import TrainConfig
 from pipelines.errors import UsageError
 from pipelines.runs import Run
+from pipelines.train import main_model
 
 Shape = tuple[int, int, int]
 
@@ -27,7 +28,7 @@ def import_weights(
 
     Raises UsageError for a run that is there, cnn_tf.errors.NetworkError for weights that do not fit.
     """
-    if run.is_begun:
+    if run.is_complete:
         raise UsageError(
             f"The run {run.folder} is there already. Give this one a name of its own with --name, or delete it."
         )
@@ -41,7 +42,7 @@ def import_weights(
         run.begin(config, weights=f"{file.name}, SHA-256 {_sha256(file)}")
         if config.data.source is None:
             run.write_class_names(names)
-        run.save_model(model)
+        run.save_model(main_model(model))
     return new_layers
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import cnn_tf
+from cnn_tf import MODELS
 from cnn_tf.description import describe, smallest_size, totals
 from cnn_tf.errors import NetworkError, PictureVanishes
 from cnn_tf.options import without_weights
@@ -88,10 +88,12 @@ def test_too_small_a_picture_is_told_the_layer_and_the_smallest_size(name, small
 
 def test_every_smallest_size_is_the_smallest(full):
     smallest = smallest_size(full)
+    if smallest == 1:
+        return  # none is smaller
     with without_weights():
         cnn_tf.build(full.name, (smallest, smallest, 3), 2)
-        with pytest.raises(PictureVanishes) if smallest > 1 else contextlib.nullcontext():
-            cnn_tf.build(full.name, (max(smallest - 1, 1), 300, 3), 2)
+    with pytest.raises(PictureVanishes):
+        MODELS[full.name](input_shape=(smallest - 1, 300, 3))
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest():
