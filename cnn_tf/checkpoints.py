@@ -33,7 +33,7 @@ def _read_safetensors(path: Path) -> Arrays:
 
     try:
         loaded = safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:  # also types that NumPy lacks
         raise WeightsMismatch(f"{path} cannot be read as safetensors: {first_line(error)}") from None
     return {name: array.astype(np.float32) for name, array in loaded.items()}
 

@@ -49,7 +49,6 @@ def models(
 def models_table(*, papers: bool) -> Table:
     """80 columns wide, or 120 with the papers. A blank line parts papers."""
     table = _table("model", "input, classes", "params", "MACs", "sees", "top-1", "measured", *["paper"] * papers)
-    table.columns[6].max_width = 13
     if papers:
         table.columns[7].max_width = 39
     for paper, promises in itertools.groupby(PROMISES.values(), lambda promise: promise.paper):
@@ -60,7 +59,7 @@ def models_table(*, papers: bool) -> Table:
                 *(naming.short(number) for number in (promise.parameters, promise.macs)),
                 str(promise.receptive_field),
                 "" if promise.top1 is None else f"{promise.top1:.2f}",
-                promise.measured.partition(" (")[0],
+                promise.measured.partition(" (")[0].replace("Fashion-", "F-"),
                 *[paper] * papers,
             )
             paper = ""  # said once
@@ -89,8 +88,6 @@ def describe(
     Example: cnn-tf describe resnet50 --input 288x288x3 --classes 10 --batch 64 --plot resnet50.svg
     """
     _require_drawable(plot)
-    if name not in PROMISES:  # at once, before TensorFlow is imported
-        raise NetworkError(naming.unknown("model", name, PROMISES))
     shape = None if size is None else naming.parse_shape(size)
     import_tensorflow()
     from cnn_tf import examination

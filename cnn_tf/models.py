@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from cnn_tf import (
     alexnet,
@@ -93,8 +95,8 @@ def build(name: str, input_shape: Shape | None = None, num_classes: int | None =
     defaults = MODELS[name].keywords
     input_shape = _require_shape(defaults["input_shape"] if input_shape is None else input_shape)
     num_classes = defaults["num_classes"] if num_classes is None else num_classes
-    if num_classes < 1:
-        raise NetworkError(f"num_classes must be at least 1. Received: {num_classes}.")
+    if not _is_count(num_classes):
+        raise NetworkError(f"num_classes must be an integer from 1 on. Received: {num_classes!r}.")
     with options.using(**changes) as chosen:
         model = _build(name, input_shape, num_classes)
     if chosen.auxiliary_heads and len(model.outputs) == 1:
@@ -103,14 +105,24 @@ def build(name: str, input_shape: Shape | None = None, num_classes: int | None =
 
 
 def _require_shape(shape: Shape) -> Shape:
-    if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in shape):
-        raise NetworkError(f"input_shape must be (height, width, channels), such as (224, 224, 3). Received: {shape}.")
-    return shape[0], shape[1], shape[2]
+    if not isinstance(shape, Sequence) or len(shape) != 3 or not all(map(_is_count, shape)):
+        raise NetworkError(
+            f"input_shape must be (height, width, channels), such as (224, 224, 3). Received: {shape!r}."
+        )
+    height, width, channels = map(int, shape)
+    return height, width, channels
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _build(name: str, input_shape: Shape, num_classes: int) -> keras.Model:
     try:
         return MODELS[name](input_shape=input_shape, num_classes=num_classes)
+    except tf.errors.ResourceExhaustedError:
+        shape = naming.shape_text(input_shape)
+        raise NetworkError(f"The weights of {name} for pictures of {shape} do not fit into memory.") from None
     except PictureVanishes as vanishes:
         with options.without_weights():
             smallest = smallest_size(MODELS[name]())

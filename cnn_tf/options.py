@@ -7,9 +7,10 @@ architecture hands them on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
 from typing import Any
 
 from cnn_tf import naming
@@ -47,16 +48,16 @@ class Options:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        _require("dropout", self.dropout, 0 <= (self.dropout or 0) < 1, "at least 0 and below 1")
-        _require("norm_momentum", self.norm_momentum, 0 <= (self.norm_momentum or 0) <= 1, "from 0 to 1")
-        _require("norm_epsilon", self.norm_epsilon, self.norm_epsilon is None or self.norm_epsilon > 0, "above 0")
+        _require("dropout", self.dropout, lambda value: 0 <= value < 1, "at least 0 and below 1")
+        _require("norm_momentum", self.norm_momentum, lambda value: 0 <= value <= 1, "from 0 to 1")
+        _require("norm_epsilon", self.norm_epsilon, lambda value: value > 0, "above 0")
         if self.scaling not in SCALINGS:
-            raise NetworkError(naming.unknown("scaling", self.scaling, SCALINGS))
+            raise NetworkError(naming.unknown("scaling", str(self.scaling), SCALINGS))
 
 
-def _require(name: str, value: float | None, holds: bool, expected: str) -> None:
-    if not holds:
-        raise NetworkError(f"{name} must be {expected}. Received: {value}.")
+def _require(name: str, value: float | None, holds: Callable[[float], bool], expected: str) -> None:
+    if value is not None and not (isinstance(value, Real) and holds(value)):
+        raise NetworkError(f"{name} must be a number {expected}. Received: {value!r}.")
 
 
 _in_force: ContextVar[Options | None] = ContextVar("options", default=None)

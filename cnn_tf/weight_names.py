@@ -346,6 +346,11 @@ KERAS: Mapping[str, Published] = {
 }
 
 
+def known_to_torch(networks: Iterable[str]) -> list[str]:
+    """Those of our networks that torchvision or timm have too."""
+    return [network for network in networks if torch_namings(network)]
+
+
 def torch_namings(network: str) -> tuple[Naming, ...]:
     """How torch's libraries call the layers of our network; empty if they have none that equals it."""
     return next((namings for pattern, namings in TORCH.items() if re.fullmatch(pattern, network)), ())
@@ -354,6 +359,6 @@ def torch_namings(network: str) -> tuple[Naming, ...]:
 def torch_options(network: str) -> Mapping[str, Any]:
     """The options of `build` that torchvision's published weights were made with.
 
-    Its GoogLeNet undoes the usual scaling inside and wants values from -1 to 1.
+    Its GoogLeNet undoes the usual scaling inside and wants values from -1 to 1; so do timm's ResNets v2.
     """
-    return {"scaling": "symmetric" if network == "googlenet" else "imagenet"}
+    return {"scaling": "symmetric" if re.fullmatch(r"googlenet|resnet\d+_v2", network) else "imagenet"}

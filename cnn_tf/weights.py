@@ -7,14 +7,16 @@ else. torch writes kernels (out, in, height, width) where Keras has (height, wid
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
 
-from cnn_tf import checkpoints, models, weight_names
+from cnn_tf import checkpoints, models, naming, weight_names
 from cnn_tf.checkpoints import Arrays
 from cnn_tf.errors import WeightsMismatch
 
@@ -41,6 +43,8 @@ def load(name: str, path: Path, **changes: Any) -> keras.Model:
 
     Raises WeightsMismatch that names the first thing that does not fit.
     """
+    if name not in models.MODELS:
+        raise WeightsMismatch(naming.unknown("model", name, models.MODELS))
     if path.suffix == ".h5":
         return _load_keras(name, path, changes)
     return from_torch(name, checkpoints.read_torch(path), str(path), **changes)
@@ -50,7 +54,8 @@ def from_torch(name: str, weights: Arrays, origin: str, **changes: Any) -> keras
     """As `load`, from arrays by torch's names; `origin` tells in messages where they come from."""
     namings = weight_names.torch_namings(name)
     if not namings:
-        raise WeightsMismatch(f"torchvision and timm have no network that equals {name}.")
+        known = ", ".join(weight_names.known_to_torch(models.MODELS))
+        raise WeightsMismatch(f"torchvision and timm have no network that equals {name}. Those that do: {known}.")
     arrays = {theirs: array for theirs, array in weights.items() if not IGNORED.search(theirs)}
     fitting = [naming for naming in namings if f"{naming.classifier}.bias" in arrays]
     if not fitting:
@@ -127,7 +132,11 @@ def _assign(layer: keras.Layer, arrays: Sequence[Array], origin: str) -> None:
         if tuple(weight.shape) != array.shape:
             raise WeightsMismatch(
                 f"{layer.name} needs a {weight.name} of the shape {tuple(weight.shape)}. Received: {array.shape}, "
-                f"{origin}. Choose the architecture and the size of pictures that the weights were made for."
+                f"{origin}. Choose the architecture, and pictures of the size and channels, that the weights were made for."
+            )
+        if not np.isfinite(array).all():
+            raise WeightsMismatch(
+                f"The {weight.name} of {layer.name} has values that are no numbers: damaged, {origin}."
             )
     layer.set_weights(list(arrays))
 
@@ -179,11 +188,7 @@ def _load_keras(name: str, path: Path, changes: Mapping[str, Any]) -> keras.Mode
     row = weight_names.KERAS[name]
     classes = checkpoints.keras_classes(path)
     published = getattr(keras.applications, row.network)(weights=None, classes=classes)
-    try:
-        published.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = checkpoints.first_line(error)
-        raise WeightsMismatch(f"{path} does not fit keras.applications.{row.network}: {reason}") from None
+    _read_keras(published, path)
     theirs = {layer.name: layer.get_weights() for layer in published.layers}
     model = models.build(name, num_classes=classes, **changes)
     names = row.naming.names([layer.name for layer in model.layers])
@@ -196,6 +201,19 @@ def _load_keras(name: str, path: Path, changes: Mapping[str, Any]) -> keras.Mode
             arrays = _fold_bias(arrays, theirs.get(names.get(layer.name.removesuffix("_bn") + "_conv", ""), ()))
         _assign(layer, arrays[: len(layer.weights)], f"{names[layer.name]} in {path}")
     return model
+
+
+def _read_keras(published: keras.Model, path: Path) -> None:
+    """Fills a network of keras.applications. Raises WeightsMismatch with the first of Keras's many complaints."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one for each layer
+            published.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        text = " ".join(str(error).split())
+        first = re.search(r"object <\w+ name=([^,>]+).*?>: (.*?)( List of objects|$)", text)
+        reason = f"{first[1]}: {first[2]}" if first else text
+        raise WeightsMismatch(f"{path} does not fit keras.applications' {published.name}. {reason}") from None
 
 
 def _fold_bias(normalisation: Sequence[Array], convolution: Sequence[Array]) -> Sequence[Array]:

@@ -180,6 +180,7 @@ def import_weights(
             "--dataset gives the size of pictures and the classes. Leave out --input, --classes and --class-names."
         )
     files.require_name("run", name := file.name.partition(".")[0] if name is None else name)
+    _require_file(file)
     shape = None if size is None else naming.parse_shape(size)
     names = _class_names(classes, class_names)
     import_tensorflow()
@@ -189,29 +190,46 @@ def import_weights(
     if source is not None:
         examples = _load(source, data)
         shape, names = examples.image_shape, examples.class_names
-    base = {"model": model, "data": {"source": source}, "network": weights.published_options(model, file)}
+    base = configuration.validate(
+        {"model": model, "data": {"source": source}, "network": weights.published_options(model, file)}
+    )
+    effective = configuration.resolve(base, None, change or [])
+    if effective.model_copy(update={"network": base.network, "seed": base.seed}) != base:
+        raise UsageError("Only seed and the keys of network can be set here, such as --set network.scaling=unit.")
     run = Run(runs / name)
-    effective = configuration.resolve(configuration.validate(base), None, change or [])
     new_layers = stage.import_weights(run, file, effective, shape, names)
     if new_layers:
         console.note(f"New, so to be trained: {', '.join(new_layers)} (the file is for other classes)")
     console.note(f"Wrote {run.model}")
 
 
+def _require_file(path: Path) -> None:
+    from pipelines.errors import UsageError
+
+    if not path.is_file():
+        raise UsageError(
+            f"Expected a file. Received: {path}, which {'is a folder' if path.is_dir() else 'is not there'}."
+        )
+
+
 def _class_names(count: int | None, file: Path | None) -> list[str] | None:
-    """From a file with one a line, or made up; None if neither tells. Raises UsageError if they contradict each other."""
+    """From a file with one a line, or made up; None if neither tells. Raises UsageError for names that cannot be."""
     from pipelines.errors import UsageError
 
     if file is None:
         return None if count is None else [f"class {index}" for index in range(count)]
+    _require_file(file)
     try:
         names = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise UsageError(f"{file} must be a text file in UTF-8.") from None
-    if count not in (None, len(names)) or not all(names):
+    if not names or count not in (None, len(names)):
         raise UsageError(
-            f"{file} must have a class name in each of {count or 'its'} lines. Received: {len(names)} lines."
+            f"{file} must have {count or 'some'} lines, a class name in each. Received: {len(names)} lines."
         )
+    for line, name in enumerate(names, start=1):
+        if not name.strip() or name in names[: line - 1]:
+            raise UsageError(f"{file} must have another class name in each line. Received in line {line}: {name!r}.")
     return names
 
 

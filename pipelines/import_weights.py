@@ -10,6 +10,7 @@ import keras
 
 import cnn_tf
 from cnn_tf import weights
+from pipelines import files
 from pipelines.config import TrainConfig
 from pipelines.errors import UsageError
 from pipelines.runs import Run
@@ -28,7 +29,7 @@ def import_weights(
 
     Raises UsageError for a run that is there, cnn_tf.errors.NetworkError for weights that do not fit.
     """
-    if run.is_complete:
+    if run.folder.exists():
         raise UsageError(
             f"The run {run.folder} is there already. Give this one a name of its own with --name, or delete it."
         )
@@ -38,11 +39,12 @@ def import_weights(
     names = class_names or [f"class {index}" for index in range(weights.num_classes(published))]
     model = cnn_tf.build(config.model, input_shape or published.input_shape[1:], len(names), **changes)
     new_layers = weights.transfer(published, model)
-    with run.lock():
-        run.begin(config, weights=f"{file.name}, SHA-256 {_sha256(file)}")
+    with files.folder_aside(run.folder) as folder:
+        aside = Run(folder)
+        aside.begin(config, weights=f"{file.name}, SHA-256 {_sha256(file)}")
         if config.data.source is None:
-            run.write_class_names(names)
-        run.save_model(main_model(model))
+            aside.write_class_names(names)
+        aside.save_model(main_model(model))
     return new_layers
 
 

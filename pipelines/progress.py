@@ -31,7 +31,8 @@ class ProgressObserver:
                 f"Going on in {run} after epoch {done}, step {step} of {steps_per_epoch}", soft_wrap=True
             )
         else:
-            self._console.print(f"Training in {run}: {self._epochs} epochs of {steps_per_epoch} steps", soft_wrap=True)
+            epochs = f"{self._epochs} epoch{'s' * (self._epochs != 1)}"
+            self._console.print(f"Training in {run}: {epochs} of {steps_per_epoch} steps", soft_wrap=True)
         # The rate is measured from here, so steps of an earlier process don't count into the remaining time.
         self._bar.reset(self._task, total=steps, completed=first_step, throughput="", loss="")
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import SilentObserver
-from support import run_cli
+from support import CLASS_NAMES, run_cli
+from support import pictures as pictures_and_labels
 
 from cnn_tf.errors import WeightsMismatch
 from pipelines import train
@@ -18,7 +19,7 @@ from pipelines.config import DataConfig, NetworkConfig, TrainConfig
 from pipelines.errors import UsageError
 from pipelines.import_weights import import_weights
 from pipelines.runs import Run
-from pipelines.sources import DataSet
+from pipelines.sources import DataSet, Split
 
 GOLDEN = Path(__file__).parents[1] / "cnn_tf" / "golden"
 sys.path.append(str(GOLDEN))
@@ -186,12 +187,13 @@ def test_impossible_starts_are_refused_and_leave_no_run(tmp_path, imported, data
     assert not run.is_begun
 
 
-def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, data_set, tiny_config):
+def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, tiny_config):
     run = Run(tmp_path / "run")
-    few = DataSet(data_set.name, data_set.class_names, {"train": data_set.splits["train"].slice(0, 24)})
+    images, labels = pictures_and_labels(24, 1)
+    few = DataSet("large", CLASS_NAMES, {"train": Split(images.repeat(3, axis=1).repeat(3, axis=2), labels)})
     config = tiny_config.model_copy(
         update={
-            "model": "googlenet",
+            "model": "googlenet_d2l",
             "network": NetworkConfig(auxiliary_heads=True),
             "epochs": 1,
             "data": DataConfig(batch_size=8, validation_examples=8),
@@ -203,6 +205,50 @@ def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, data_s
     assert not [layer.name for layer in model.layers if layer.name.startswith("aux")]
     checkpoint, _ = run.load_checkpoint()
     assert len(keras.saving.load_model(checkpoint).outputs) == 3
+
+
+def test_an_import_that_fails_while_writing_leaves_nothing(tmp_path, weights_file, monkeypatch):
+    def fail(self, model):
+        raise KeyboardInterrupt
+
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr(Run, "save_model", fail)
+    with pytest.raises(KeyboardInterrupt):
+        import_weights(run, weights_file, IMPORTED, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_another_network_of_keras_applications_name_the_first_layer(tmp_path):
+    keras.applications.ResNet50V2(weights=None, classes=5).save_weights(tmp_path / "v2.weights.h5")
+    config = IMPORTED.model_copy(update={"model": "resnet50_v1"})
+    with pytest.raises(WeightsMismatch, match=r"does not fit keras.applications' resnet50. conv\w+: .*"):
+        import_weights(Run(tmp_path / "run"), tmp_path / "v2.weights.h5", config, None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "resnt18"], "Unknown model 'resnt18'. Did you mean 'resnet18'?"),
+        (["--model", "lenet5"], "torchvision and timm have no network that equals lenet5. Those that do: alexnet, "),
+        (
+            ["--model", "resnet18", "--dataset", "fashion_mnist", "--classes", "5"],
+            "--dataset gives the size of pictures",
+        ),
+        (["--model", "resnet18", "-s", "initial=x"], "Only seed and the keys of network can be set here"),
+        (
+            ["--model", "resnet18", "--class-names", "none.txt"],
+            "Expected a file. Received: none.txt, which is not there.",
+        ),
+        (["--model", "resnet18", "--class-names", "twice.txt"], "Received in line 3: 'a'"),
+        (["--model", "resnet18", "--input", "64x64"], "must be HEIGHTxWIDTHxCHANNELS"),
+    ],
+)
+def test_wrong_use_of_the_command_is_one_line(tmp_path, weights_file, arguments, message):
+    (tmp_path / "twice.txt").write_text("a\nb\na\n")
+    done = run_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_commands_import_export_and_say_what_cannot_be(tmp_path, weights_file):
