@@ -10,7 +10,7 @@ demo: .venv/run.stamp   ## everything: set-up, data, training, evaluation, expor
 test: .venv/dev.stamp   ## set-up and tests
 	.venv/bin/python -m pytest
 
-test-deep: .venv/dev.stamp ## the deep networks too, which have more of the same blocks: half an hour
+test-deep: .venv/dev.stamp ## the deep networks too, which have more of the same blocks: ten minutes
 	.venv/bin/python -m pytest -m deep
 
 check: .venv/dev.stamp  ## lint, format, types, import rules, Dockerfile

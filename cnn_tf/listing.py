@@ -50,7 +50,7 @@ def models_table(*, papers: bool) -> Table:
     """80 columns wide, or 120 with the papers. A blank line parts papers."""
     table = _table("model", "input, classes", "params", "MACs", "sees", "top-1", "measured", *["paper"] * papers)
     if papers:
-        table.columns[7].max_width = 39
+        table.columns[7].max_width = 38
     for paper, promises in itertools.groupby(PROMISES.values(), lambda promise: promise.paper):
         for promise in promises:
             table.add_row(
