@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from docs.drawings import catalogue
+from docs.drawings import catalogue, colour, costs, functions, moments
 from pipelines import figures
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +75,25 @@ def test_the_notes_headings_are_all_there_in_their_order():
     assert [heading.split(" · ")[-1] for heading in headings()] == NOTE_HEADINGS
 
 
+def test_every_section_has_a_picture():
+    sections = re.split(r"^##+ .*\n", PROSE, flags=re.MULTILINE)[1:]
+    without = [
+        heading
+        for heading, text in zip(headings(), sections, strict=True)
+        if "](pictures/" not in text and "<img" not in text
+    ]
+    assert without == []
+
+
+def test_every_section_or_the_one_above_it_links_its_code_and_its_test():
+    for section in re.split(r"^(?=## )", PROSE, flags=re.MULTILINE)[1:]:
+        last = section.rstrip().split("\n\n")[-1]  # behind all of its sub-sections
+        code, _, tests = last.partition("Tests:")
+        assert code.startswith("Code: "), section.splitlines()[0]
+        assert "](../cnn_tf/" in code, last
+        assert "](../tests/" in tests, last
+
+
 def test_links_lead_somewhere():
     anchors = {slug(heading) for heading in headings()}
     links = re.findall(r"\]\(([^)]+)\)", PROSE) + [source for source, _ in IMAGES]
@@ -123,6 +144,22 @@ def test_what_the_text_says_of_the_measurements_is_true():
             measured["batch_norm"][f"{name} at {rate}"]["losses"][-1] for name in ("lenet5", "lenet5_bn")
         )
         assert with_it < without
+
+
+def test_what_the_drawings_say_is_true():
+    sizes = moments.gradients(moments.LAYERS, moments.UNITS)
+    assert sizes == sorted(sizes)
+    grey = colour.grey(colour.tomato())
+    assert np.ptp(grey) < 1 / 255
+    assert list(costs.DEPTHS.values()) == [8, 19, 22, 101, 152]
+    gaps = [functions.gap(disc) for disc in functions.NESTED]
+    assert gaps == sorted(gaps, reverse=True)
+    assert min(gaps) > 0
+    assert functions.gap(functions.APART[-1]) > functions.gap(functions.APART[0])
+    for (smaller, small), (larger, large) in itertools.pairwise(functions.NESTED):
+        assert np.hypot(*np.subtract(smaller, larger)) + small < large
+    for (smaller, small), (larger, large) in itertools.pairwise(functions.APART):
+        assert np.hypot(*np.subtract(smaller, larger)) + small > large
 
 
 @pytest.mark.parametrize("name", catalogue.DRAWINGS)

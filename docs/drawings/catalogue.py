@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +10,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 import cnn_tf
 from cnn_tf import description, diagram
-from docs.drawings import channels, convolution, costs, depth, maps, normalisation, padding, pooling, structures
+from docs.drawings import (
+    channels,
+    colour,
+    columns,
+    convolution,
+    costs,
+    depth,
+    functions,
+    kernels,
+    maps,
+    moments,
+    normalisation,
+    padding,
+    pooling,
+    structures,
+)
 from pipelines import figures
 
 DOCS = Path(__file__).parents[1]
@@ -41,16 +58,26 @@ DRAWINGS: Mapping[str, Drawing] = {
     "padding": Drawing(padding.draw_padding),
     "strides": Drawing(padding.draw_strides),
     "shrinking": Drawing(padding.draw_shrinking),
+    "colour": Drawing(colour.draw_colour),
     "channels": Drawing(channels.draw_channels),
+    "outputs": Drawing(kernels.draw_outputs),
     "conv1x1": Drawing(channels.draw_conv1x1),
-    "pooling": Drawing(pooling.draw_pooling),
+    "parameters": Drawing(kernels.draw_parameters),
     "shift": Drawing(pooling.draw_shift),
+    "maximum": Drawing(pooling.draw_maximum),
+    "average": Drawing(pooling.draw_average),
     "lenet_maps": Drawing(maps.draw, maps.measure, maps.table),
+    "alexnet": Drawing(columns.draw_alexnet),
     "first_dense": Drawing(costs.draw_first_dense),
     "nin_block": Drawing(structures.draw_nin_block),
+    "totals": Drawing(costs.draw_totals),
+    "deep": Drawing(costs.draw_deep),
     "inception": Drawing(structures.draw_inception),
     "inception_cost": Drawing(costs.draw_inception_cost),
+    "gradients": Drawing(moments.draw_gradients),
+    "moments": Drawing(moments.draw_moments),
     "batch_norm": Drawing(normalisation.draw, normalisation.measure, normalisation.table),
+    "function_classes": Drawing(functions.draw_function_classes),
     "residual": Drawing(structures.draw_residual),
     "depth": Drawing(depth.draw, depth.measure, depth.table),
 }
@@ -86,7 +113,7 @@ def draw(name: str, folder: Path = PICTURES) -> Path:
     drawing = DRAWINGS[name]
     arguments = (measurements()[name],) if drawing.measure else ()
     path = folder / f"{name}.png"
-    path.write_bytes(figures.png(figures.LIGHT, lambda palette: drawing.draw(*arguments)))
+    path.write_bytes(_small(figures.png(figures.LIGHT, lambda palette: drawing.draw(*arguments))))
     return path
 
 
@@ -101,6 +128,14 @@ def with_tables(page: str) -> str:
         return f"{match[1]}\n{_markdown(make(measurements()[name]))}\n{match[3]}"
 
     return re.sub(r"(<!-- measured: (\w+) -->).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
+
+
+def _small(png: bytes) -> bytes:
+    """The same picture in at most 256 colours, which is less than half as large."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What layers cost: the first dense layers of LeNet, AlexNet, VGG and NiN, and an Inception block against one convolution."""
+"""What layers and networks cost, and how deep they are: dense layers, whole networks, an Inception block."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from cnn_tf import shapes
 from cnn_tf.googlenet import INCEPTIONS, Inception
+from cnn_tf.promises import PROMISES
+from cnn_tf.resnet import RESNETS
+from cnn_tf.vgg import VGGS
 from docs.drawings.sheet import ACCENT, FILL, MUTED, Place, Sheet, bars
 
 FIRST_DENSE = {
@@ -16,6 +19,17 @@ FIRST_DENSE = {
     "VGG  512 · 7 · 7 → 4096": shapes.dense_parameters(512 * 7 * 7, 4096, use_bias=False),
     "NiN  has none": 0,
 }
+
+DEPTHS = {
+    "AlexNet": 5 + 3,
+    "VGG-19": sum(convolutions for convolutions, _ in VGGS["vgg19"].stages) + 3,
+    "GoogLeNet": 3 + 2 * len(INCEPTIONS) + 1,  # each block's longest branch has two convolutions
+    "ResNet-101": 1 + 3 * sum(RESNETS["resnet101"].num_blocks) + 1,
+    "ResNet-152": 1 + 3 * sum(RESNETS["resnet152"].num_blocks) + 1,
+}
+"""Convolutions and dense layers on the longest way through, shortcuts aside."""
+
+TOTALS = {"AlexNet, d2l.ai": "alexnet_d2l", "VGG-11": "vgg11", "NiN": "nin"}
 
 INPUT = (28, 28, 192)
 """What the first Inception block is given: height, width, channels."""
@@ -27,6 +41,27 @@ def draw_first_dense() -> Figure:
     sheet.title("Where the parameters are", "Weights of the first dense layer behind the convolutions, without biases.")
     rows = [(name, count, f"{count:,}", ACCENT if count > 1e6 else MUTED) for name, count in FIRST_DENSE.items()]
     bars(sheet, (24, 84), rows, 420)
+    return sheet.figure
+
+
+def draw_totals() -> Figure:
+    """What the whole networks have, with the classes of ImageNet."""
+    sheet = Sheet(800, 204)
+    sheet.title(
+        "Without dense layers, few parameters are left", "Trainable parameters of the networks, with 1000 classes."
+    )
+    counts = {name: PROMISES[model].parameters_1000 for name, model in TOTALS.items()}
+    rows = [(name, count, f"{count:,}", ACCENT if name == "NiN" else FILL) for name, count in counts.items()]
+    bars(sheet, (24, 84), rows, 500, 130)
+    return sheet.figure
+
+
+def draw_deep() -> Figure:
+    """How many layers GoogLeNet has, beside those before and after it."""
+    sheet = Sheet(760, 276)
+    sheet.title("GoogLeNet is 22 layers deep", "Layers with weights on the longest way from the picture to the scores.")
+    rows = [(name, depth, str(depth), ACCENT if name == "GoogLeNet" else FILL) for name, depth in DEPTHS.items()]
+    bars(sheet, (24, 84), rows, 520, 110)
     return sheet.figure
 
 

@@ -10,10 +10,13 @@ from PIL import Image
 
 from cnn_tf import scratch
 from cnn_tf.scratch import Array
-from docs.drawings.sheet import FILL, MUTED, PAPER, SOFT, Sheet, block, paint
+from docs.drawings.sheet import CELL, FILL, INK, MUTED, PAPER, SOFT, Sheet, block, paint
 
 BOOT: Array = np.asarray(Image.open(Path(__file__).with_name("ankle_boot.png")), np.float64) / 255
 """The first picture of Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017; MIT licence): (28, 28), 0 is white."""
+
+WINDOWS = {(0, 0): "#fae8e4", (0, 1): "#f0c3b8", (1, 0): "#e59d8d", (1, 1): "#d87763"}
+"""A tint for each of the windows that the strides lead to; grey is padding."""
 
 
 def draw_padding() -> Figure:
@@ -37,18 +40,19 @@ def draw_strides() -> Figure:
     """The note's strides of 3 rows and 2 columns: four windows, four outputs."""
     x, kernel = np.pad(np.arange(9.0).reshape(3, 3), 1), np.arange(4.0).reshape(2, 2)
     output = scratch.corr2d(x, kernel, strides=(3, 2))
-    tints = {(0, 0): SOFT, (0, 1): "#dcdfe4", (1, 0): "#c3c8d0", (1, 1): "#e9a99b"}
-    colours = {cell: tint for (i, j), tint in tints.items() for cell in block(3 * i, 2 * j, *kernel.shape)}
+    colours = paint(block(0, 0, 5, 5), FILL) | paint(block(1, 1, 3, 3), PAPER)
+    colours |= {cell: tint for (i, j), tint in WINDOWS.items() for cell in block(3 * i, 2 * j, *kernel.shape)}
     sheet = Sheet(640, 316)
     sheet.title(
         "Strides: how far the window moves",
         "3 rows down, 2 columns to the right: floor((3 - 2 + 2 + 3) / 3) = 2 rows come out.",
     )
-    sheet.grid((40, 110), x, colours=colours, label="input 3x3, padded to 5x5")
+    sheet.grid((40, 110), x, colours=colours, label="input 3x3 (outlined), padded to 5x5")
+    sheet.box((40 + CELL, 110 + CELL), (3 * CELL, 3 * CELL), edge=INK, lw=2)
     sheet.text((248, 195), "⋆", size=18)
     sheet.grid((286, 161), kernel, label="kernel 2x2")
     sheet.text((392, 195), "=", size=18)
-    sheet.grid((432, 161), output, colours=tints, label="output 2x2")
+    sheet.grid((432, 161), output, colours=WINDOWS, label="output 2x2")
     return sheet.figure
 
 

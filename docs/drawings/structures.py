@@ -13,14 +13,14 @@ WIDTH, HEIGHT, GAP = 150.0, 30.0, 24.0
 
 
 def draw_nin_block() -> Figure:
-    """From AlexNet's way of ending to NiN's."""
-    sheet = Sheet(640, 372)
+    """From AlexNet's and VGG's way of ending to NiN's."""
+    sheet = Sheet(640, 426)
     sheet.title("1x1 convolutions in place of dense layers", "Read upwards, as a picture goes through the network.")
-    dense = ("convolution", "flatten", "dense 4096", "dense 4096", "dense, one per class")
+    dense = ("convolution", "maximum pooling", "flatten", "dense 4096", "dense 4096", "dense, one per class")
     nin = ("convolution", "1x1 convolution", "1x1 convolution", "average of each map")
     for left, name, boxes, soft in ((90, "AlexNet, VGG", dense, ()), (390, "NiN", nin, (1, 2, 3))):
-        sheet.text((left + WIDTH / 2, 352), name, weight="bold")
-        _tower(sheet, (left, 300), boxes, soft)
+        sheet.text((left + WIDTH / 2, 406), name, weight="bold")
+        _tower(sheet, (left, 354), boxes, soft)
     return sheet.figure
 
 
