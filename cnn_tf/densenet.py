@@ -46,7 +46,6 @@ class DenseNet(NamedTuple):
 DENSENETS = {
     "densenet121": DenseNet(bottleneck, (6, 12, 24, 16)),
     "densenet169": DenseNet(bottleneck, (6, 12, 32, 32)),
-    "densenet201": DenseNet(bottleneck, (6, 12, 48, 32)),
     "densenet_d2l": DenseNet(single, (4, 4, 4, 4), use_bias=True),
 }
 

@@ -342,7 +342,6 @@ KERAS: Mapping[str, Published] = {
     "resnet152_v1": Published("ResNet152", KERAS_RESNET, _CAFFE_RESNET),
     "densenet121": Published("DenseNet121", KERAS_DENSENET, _IMAGENET),
     "densenet169": Published("DenseNet169", KERAS_DENSENET, _IMAGENET),
-    "densenet201": Published("DenseNet201", KERAS_DENSENET, _IMAGENET),
 }
 
 

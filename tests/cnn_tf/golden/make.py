@@ -33,7 +33,7 @@ NETWORKS = {
     "resnext50": ("torchvision", "resnext50_32x4d", 1.0),
     "wide_resnet50": ("torchvision", "wide_resnet50_2", 1.0),
     "resnet50_v2": ("timm", "resnetv2_50", 1.0),
-    **{f"densenet{n}": ("torchvision", f"densenet{n}", 2.0) for n in (121, 169, 201)},
+    **{f"densenet{n}": ("torchvision", f"densenet{n}", 2.0) for n in (121, 169)},
     "mobilenet_v2": ("torchvision", "mobilenet_v2", 1.5),
     "mobilenet_v3_small": ("torchvision", "mobilenet_v3_small", 2.0),
     "convnext_tiny": ("torchvision", "convnext_tiny", 1.0),
