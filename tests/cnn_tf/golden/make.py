@@ -21,7 +21,8 @@ from fill import SIZES, fill, pictures
 
 FOLDER = Path(__file__).parent
 CLASSES = 50
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of torchvision's published weights; timm's networks tell theirs.
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 # our name -> library, its name, gain of the kernels: 2 keeps the variance through ReLUs, less makes up for shortcuts.
 NETWORKS = {
@@ -64,7 +65,8 @@ def create(library: str, name: str) -> torch.nn.Module:
 
 @torch.no_grad()
 def ask(network: torch.nn.Module, images: np.ndarray) -> list[list[float]]:
-    x = (images / 255 - MEAN) / DEVIATION
+    scaling = getattr(network, "pretrained_cfg", IMAGENET)
+    x = (images / 255 - scaling["mean"]) / scaling["std"]
     output = network(torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2))
     return [[float(f"{value:.8g}") for value in row] for row in output.tolist()]
 
