@@ -45,7 +45,6 @@ class DenseNet(NamedTuple):
 # 224x224: stages at 56, 28, 14, 7.
 DENSENETS = {
     "densenet121": DenseNet(bottleneck, (6, 12, 24, 16)),
-    "densenet169": DenseNet(bottleneck, (6, 12, 32, 32)),
     "densenet_d2l": DenseNet(single, (4, 4, 4, 4), use_bias=True),
 }
 

@@ -341,7 +341,6 @@ KERAS: Mapping[str, Published] = {
     "resnet101_v1": Published("ResNet101", KERAS_RESNET, _CAFFE_RESNET),
     "resnet152_v1": Published("ResNet152", KERAS_RESNET, _CAFFE_RESNET),
     "densenet121": Published("DenseNet121", KERAS_DENSENET, _IMAGENET),
-    "densenet169": Published("DenseNet169", KERAS_DENSENET, _IMAGENET),
 }
 
 

@@ -28,7 +28,7 @@ DEEP = {
         "resnet101_v2",
         "resnet152_v2",
     ),
-    *("resnet32", "resnet44", "resnet56", "resnet110", "plain56", "wrn28_10", "wrn40_4", "densenet169"),
+    *("resnet32", "resnet44", "resnet56", "resnet110", "plain56", "wrn28_10", "wrn40_4"),
 }
 NAMES = [pytest.param(name, marks=[pytest.mark.deep] * (name in DEEP)) for name in cnn_tf.MODELS]
 
