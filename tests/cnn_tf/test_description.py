@@ -246,8 +246,16 @@ def test_neither_tensorflow_nor_keras_is_imported():
 
 
 def square(chain, size):
-    """These layers anew for pictures size x size; Keras refuses to build what vanishes."""
+    """These layers anew for pictures size x size."""
     return network(*(type(layer).from_config(layer.get_config()) for layer in chain), shape=(size, size, 2))
+
+
+def vanishes(chain, size):
+    """Keras refuses to build it; older ones build a layer whose output has no rows."""
+    try:
+        return any(min(layer.output.shape[1:]) < 1 for layer in square(chain, size).layers)
+    except ValueError as error:
+        return "negative" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +271,7 @@ def square(chain, size):
 )
 def test_the_smallest_picture_is_the_smallest_that_can_be_built(chain, smallest):
     assert smallest_size(square(chain, 64)) == smallest_size(square(chain, smallest)) == smallest
-    with pytest.raises(ValueError, match="negative"):
-        square(chain, smallest - 1)
+    assert vanishes(chain, smallest - 1)
 
 
 def test_same_padding_never_vanishes():
