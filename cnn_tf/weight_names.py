@@ -241,46 +241,53 @@ MOBILENET_V3_SMALL = Naming(
     ),
 )
 
-CONVNEXT = Naming(
+
+def _convnext(
+    classifier: str, stem: str, norm: str, stage: str, block: str, parts: tuple[str, str, str, str, str]
+) -> Naming:
+    """stage, block: patterns of a downsampling and of a block, {stage} and {block} from 0, {before} and {after} by twos."""
+    depthwise, norm_part, expand, project, scale = parts
+    inner = {
+        "depthwise_conv": depthwise,
+        "depthwise_norm": norm_part,
+        "expand_conv": expand,
+        "project_conv": project,
+        "scale": scale,
+    }
+
+    def in_stage(number: int, kind: str) -> str:
+        return stage.format(stage=number - 1, before=2 * number - 2) + (".0" if kind == "norm" else ".1")
+
+    def in_block(number: int, index: int, part: str) -> str:
+        return f"{block.format(stage=number - 1, after=2 * number - 1, block=index - 1)}.{inner[part]}"
+
+    rules: Rules = {
+        r"stem_conv": f"{stem}.0",
+        r"stem_norm": f"{stem}.1",
+        r"stage(\d)_downsample_(norm|conv)": in_stage,
+        rf"stage(\d)_block(\d+)_({'|'.join(inner)})": in_block,
+        r"head_norm": norm,
+    }
+    return Naming(classifier, by_rules(rules))
+
+
+# torchvision counts downsamplings and stages alike: the first, between them, is the stem.
+CONVNEXT = _convnext(
     "classifier.2",
-    by_rules(
-        {
-            r"stem_conv": "features.0.0",
-            r"stem_norm": "features.0.1",
-            r"stage(\d)_downsample_norm": lambda stage: f"features.{2 * stage - 2}.0",
-            r"stage(\d)_downsample_conv": lambda stage: f"features.{2 * stage - 2}.1",
-            r"stage(\d)_block(\d+)_depthwise_conv": lambda stage, block: (
-                f"features.{2 * stage - 1}.{block - 1}.block.0"
-            ),
-            r"stage(\d)_block(\d+)_depthwise_norm": lambda stage, block: (
-                f"features.{2 * stage - 1}.{block - 1}.block.2"
-            ),
-            r"stage(\d)_block(\d+)_expand_conv": lambda stage, block: f"features.{2 * stage - 1}.{block - 1}.block.3",
-            r"stage(\d)_block(\d+)_project_conv": lambda stage, block: f"features.{2 * stage - 1}.{block - 1}.block.5",
-            r"stage(\d)_block(\d+)_scale": lambda stage, block: f"features.{2 * stage - 1}.{block - 1}.layer_scale",
-            r"head_norm": "classifier.0",
-        }
-    ),
+    "features.0",
+    "classifier.0",
+    "features.{before}",
+    "features.{after}.{block}",
+    ("block.0", "block.2", "block.3", "block.5", "layer_scale"),
 )
 
-TIMM_CONVNEXT = Naming(
+TIMM_CONVNEXT = _convnext(
     "head.fc",
-    by_rules(
-        {
-            r"stem_conv": "stem.0",
-            r"stem_norm": "stem.1",
-            r"stage(\d)_downsample_norm": lambda stage: f"stages.{stage - 1}.downsample.0",
-            r"stage(\d)_downsample_conv": lambda stage: f"stages.{stage - 1}.downsample.1",
-            r"stage(\d)_block(\d+)_depthwise_conv": lambda stage, block: (
-                f"stages.{stage - 1}.blocks.{block - 1}.conv_dw"
-            ),
-            r"stage(\d)_block(\d+)_depthwise_norm": lambda stage, block: f"stages.{stage - 1}.blocks.{block - 1}.norm",
-            r"stage(\d)_block(\d+)_expand_conv": lambda stage, block: f"stages.{stage - 1}.blocks.{block - 1}.mlp.fc1",
-            r"stage(\d)_block(\d+)_project_conv": lambda stage, block: f"stages.{stage - 1}.blocks.{block - 1}.mlp.fc2",
-            r"stage(\d)_block(\d+)_scale": lambda stage, block: f"stages.{stage - 1}.blocks.{block - 1}.gamma",
-            r"head_norm": "head.norm",
-        }
-    ),
+    "stem",
+    "head.norm",
+    "stages.{stage}.downsample",
+    "stages.{stage}.blocks.{block}",
+    ("conv_dw", "norm", "mlp.fc1", "mlp.fc2", "gamma"),
 )
 
 # Our name (as a pattern) -> how torchvision and timm call its layers; where they agree, there is one.

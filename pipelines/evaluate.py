@@ -95,11 +95,11 @@ def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
     return {
         "Model": f"{config.model}, {_trainable(model):,} trainable parameters",
         "Data": f"{data.name}, pictures of {height}×{width}×{channels}",
-        "Examples": f"{learning:,} for training, {validation:,} for validation",
         **(
             {"Weights": environment["weights"]}
             if "weights" in environment
             else {
+                "Examples": f"{learning:,} for training, {validation:,} for validation",
                 "Training": f"{config.epochs} epochs in {seconds:.0f} s",
                 "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, "
                 f"batches of {config.data.batch_size}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs.drawings.sheet import ACCENT, MUTED, Sheet, end_label
+from docs.drawings.sheet import ACCENT, MUTED, Sheet, end_label, losses
 
 STEPS = 600
 RATE = 0.02
@@ -55,8 +55,7 @@ def draw(measured: dict[str, Any]) -> Figure:
         ends = {}
         for depth, colour in zip(DEPTHS, (MUTED, ACCENT), strict=True):
             curve = measured[f"{kind}{depth}"]
-            steps = [(number + 0.5) * curve["every"] for number in range(len(curve["losses"]))]
-            axes.plot(steps, curve["losses"], color=colour, lw=2)
+            losses(axes, curve, colour)
             ends[depth] = (last_mean(curve, "losses"), colour)
         low, high = sorted(ends, key=lambda depth: ends[depth][0])
         ends[high] = (max(ends[high][0], ends[low][0] + 0.24), ends[high][1])

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from docs.drawings.sheet import ACCENT, MUTED, Sheet, end_label
+from docs.drawings.sheet import ACCENT, MUTED, Sheet, end_label, losses
 
 STEPS = 2340  # five epochs
 RATES = (0.1, 1.0)
@@ -43,8 +43,7 @@ def draw(measured: dict[str, Any]) -> Figure:
         axes.set(xlim=(0, STEPS), ylim=(0, 2.5))
         for (name, colour), other in zip(MODELS.items(), ("without", "with"), strict=True):
             curve = measured[f"{name} at {rate}"]
-            steps = [(number + 0.5) * curve["every"] for number in range(len(curve["losses"]))]
-            axes.plot(steps, curve["losses"], color=colour, lw=2)
+            losses(axes, curve, colour)
             end_label(axes, curve["losses"][-1], f"{other} {_last(curve):.2f}", colour)
     return sheet.figure
 

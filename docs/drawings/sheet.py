@@ -110,6 +110,12 @@ class Sheet:
         return axes
 
 
+def losses(axes: Axes, curve: Mapping[str, Any], colour: str) -> None:
+    """A training's losses over its steps; curve: a training.Curve as a dictionary."""
+    steps = [(number + 0.5) * curve["every"] for number in range(len(curve["losses"]))]
+    axes.plot(steps, curve["losses"], color=colour, lw=2)
+
+
 def end_label(axes: Axes, y: float, text: str, colour: str, x: float = 1.02) -> None:
     """Names a curve at the chart's right edge, at the height of value `y`."""
     axes.text(x, y, text, color=colour, va="center", transform=axes.get_yaxis_transform())
