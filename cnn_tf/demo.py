@@ -24,8 +24,8 @@ from cnn_tf.quiet import import_tensorflow
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pipelines.array_folder import Split
     from pipelines.runs import Run
-    from pipelines.sources import Split
     from serving.server.process import RunningServer
 
 PRESET = "fashion_mnist"
@@ -97,10 +97,10 @@ def _export(run: Run, models: Path, runs: Path, data: Path) -> None:
 
 def _serve_and_ask(run: Run, models: Path, data: Path) -> None:
     import_tensorflow()
-    from pipelines import sources
+    from pipelines import array_folder
     from serving.server import process
 
-    examples = sources.load(data / "fashion_mnist")
+    examples = array_folder.load(data / "fashion_mnist")
     split = examples.splits["test"].slice(0, PICTURES)
     encoded = [_png(image) for image in split.images]
     _write_samples(run, encoded, split, examples.class_names)

@@ -13,8 +13,8 @@ from cnn_tf import console
 from cnn_tf.quiet import import_tensorflow
 
 if TYPE_CHECKING:
+    from pipelines.array_folder import DataSet
     from pipelines.runs import Run
-    from pipelines.sources import DataSet
 
 DataFolder = Annotated[Path, typer.Option("--data", file_okay=False, help="Folder of prepared data sets.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", file_okay=False, help="Folder of run folders.")]
@@ -247,20 +247,20 @@ def _examples_of(run: Run, data: Path) -> DataSet:
     """The data set that a run's configuration names, or noise where it names none."""
     if (source := run.config.data.source) is not None:
         return _load(source, data)
-    from pipelines import sources
+    from pipelines import array_folder
     from pipelines.train import load_model
 
-    return sources.random_pictures(run.folder.name, run.class_names, load_model(run.model).input_shape[1:])
+    return array_folder.random_pictures(run.folder.name, run.class_names, load_model(run.model).input_shape[1:])
 
 
 def _load(name: str, data: Path) -> DataSet:
     """The data set `name`, prepared first if it is not there yet."""
+    from pipelines import array_folder
     from pipelines import prepare as stage
-    from pipelines import sources
 
     if not stage.is_prepared(data / name):
         stage.prepare(name, data, console.note)
-    return sources.load(data / name)
+    return array_folder.load(data / name)
 
 
 def run_stage(command: Callable[..., None]) -> None:

@@ -27,20 +27,58 @@ class DataConfig(_Section):
     """Which examples, and how many at a time."""
 
     source: str | None = "fashion_mnist"
-    """Name of a data set that `cnn-tf prepare` knows; null: none, as a run of imported weights may have it."""
-    validation_examples: int = pydantic.Field(5000, ge=0)
-    """How many training examples to keep aside, to see during training how well unseen ones are classified."""
+    """Name of a data set that `cnn-tf prepare` made or knows; null: none, as a run of imported weights may have it."""
+    validation_examples: int | None = pydantic.Field(5000, ge=0)
+    """How many training examples to keep aside, to see during training how well unseen ones are classified; null: the data
+    set's own validation split, or else a tenth of the training split, at most 5000."""
     batch_size: int = pydantic.Field(128, ge=1)
     """Examples a step."""
+    input_shape: str | None = None
+    """Height x width x channels of the pictures that the network sees, such as 224x224x3; null: as the data set has them, or
+    the paper's size where they differ."""
+    fit: Literal["stretch", "crop", "letterbox"] = "stretch"
+    """How other sizes are brought to it. stretch: each side for itself; crop: the middle; letterbox: black borders."""
+    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    """How pixels are computed when sizes change; each with antialiasing."""
 
 
 class AugmentConfig(_Section):
-    """Random changes of training pictures that leave their class as it is."""
+    """Random changes of training pictures that leave their class as it is, in this order."""
 
+    random_resized_crop: bool = False
+    """Cut out a random part and bring it to the network's size, instead of fitting the whole (Szegedy et al., 2014)."""
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the picture's area that the part has."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width divided by height that the part has."""
     flip: bool = False
     """Mirror half of the pictures left to right."""
     shift: int = pydantic.Field(0, ge=0)
     """Move each picture by up to so many pixels each way; the gap is black."""
+    rotation: float = pydantic.Field(0.0, ge=0, le=180)
+    """Turn each picture by up to so many degrees each way; corners are black."""
+    brightness: float = pydantic.Field(0.0, ge=0, le=1)
+    """Multiply values by up to 1 - this to 1 + this."""
+    contrast: float = pydantic.Field(0.0, ge=0, le=1)
+    """Multiply distances to the mean grey by up to 1 - this to 1 + this."""
+    saturation: float = pydantic.Field(0.0, ge=0, le=1)
+    """Multiply distances to each pixel's grey by up to 1 - this to 1 + this."""
+    hue: float = pydantic.Field(0.0, ge=0, le=0.5)
+    """Turn the hue by up to this share of the colour circle each way."""
+    policy: Literal["none", "randaugment", "trivial_augment_wide", "augmix"] = "none"
+    """RandAugment (Cubuk et al., 2019), TrivialAugment Wide (Mueller, Hutter, 2021) or AugMix (Hendrycks et al., 2019)."""
+    operations: int = pydantic.Field(2, ge=1, le=8)
+    """How many operations RandAugment applies one after the other."""
+    magnitude: float = pydantic.Field(9.0, ge=0, le=30)
+    """How strong RandAugment's are, of 30."""
+    erasing: float = pydantic.Field(0.0, ge=0, le=1)
+    """Share of pictures of which a random rectangle is replaced by noise (Zhong et al., 2017)."""
+    mixup: float = pydantic.Field(0.0, ge=0)
+    """Mix pairs of pictures and labels in shares from Beta(this, this) (Zhang et al., 2017); 0: never."""
+    cutmix: float = pydantic.Field(0.0, ge=0)
+    """Paste a rectangle from another picture, its area from Beta(this, this) (Yun et al., 2019); 0: never."""
+    label_smoothing: float = pydantic.Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread evenly over all classes (Szegedy et al., 2015)."""
 
 
 class NetworkConfig(_Section):

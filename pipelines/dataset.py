@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from pipelines.array_folder import Split
 from pipelines.augment import Example, augment
 from pipelines.config import TrainConfig
-from pipelines.sources import Split
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:

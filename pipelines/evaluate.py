@@ -12,10 +12,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipelines import files
+from pipelines.array_folder import DataSet, Split
 from pipelines.figures import Mistake
 from pipelines.report import write_report
 from pipelines.runs import Run
-from pipelines.sources import DataSet, Split
 from pipelines.train import load_model, predict_logits
 
 Evaluation = dict[str, Any]
@@ -89,7 +89,7 @@ def _trainable(model: keras.Model) -> int:
 def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
     config, environment = run.config, run.environment
     height, width, channels = data.image_shape
-    validation = config.data.validation_examples
+    validation = config.data.validation_examples or 0
     learning = len(data.splits["train"]) - validation
     seconds = sum(epoch["seconds"] for epoch in run.history)
     return {

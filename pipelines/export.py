@@ -24,9 +24,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines import files, transforms
+from pipelines.array_folder import DataSet, Images
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.runs import Run
-from pipelines.sources import DataSet, Images
 from pipelines.train import load_model
 
 TOP_K = 5

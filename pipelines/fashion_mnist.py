@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from cnn_tf.quiet import import_tensorflow
 from pipelines import files
+from pipelines.array_folder import DataSet, Split
 from pipelines.errors import DataDamaged, DataUnavailable, PipelineError
-from pipelines.sources import DataSet, Split
 
 CLASS_NAMES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -9,10 +9,10 @@ from pathlib import Path
 import platformdirs
 
 from cnn_tf import naming
-from pipelines import fashion_mnist, files, sources
+from pipelines import array_folder, fashion_mnist, files
 from pipelines.errors import UsageError
 
-Fetch = Callable[[Path, Callable[[str], None]], tuple[sources.DataSet, str]]
+Fetch = Callable[[Path, Callable[[str], None]], tuple[array_folder.DataSet, str]]
 
 # Data set -> what fetches it.
 DATA_SETS: Mapping[str, Fetch] = {"fashion_mnist": fashion_mnist.fetch}
@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 def is_prepared(folder: Path) -> bool:
     """Whether a data set folder is there; it is there as a whole or not at all."""
-    return (folder / sources.MANIFEST).is_file()
+    return (folder / array_folder.MANIFEST).is_file()
 
 
 def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path:
@@ -37,12 +37,12 @@ def prepare(name: str, data_folder: Path, report: Callable[[str], None]) -> Path
         raise UsageError(naming.unknown("data set", name, DATA_SETS))
     folder = data_folder / name
     if is_prepared(folder):
-        sources.load(folder)  # raises if it is damaged
+        array_folder.load(folder)  # raises if it is damaged
         report(f"Reusing the prepared data set in {folder}")
         return folder
     with files.lock(data_folder):
         data, origin = DATA_SETS[name](cache_folder() / name.replace("_", "-"), report)
-        sources.save(folder, data, {"origin": origin})
+        array_folder.save(folder, data, {"origin": origin})
     report(f"Wrote {folder}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in data.splits.items()))
     return folder
 

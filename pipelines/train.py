@@ -13,11 +13,11 @@ import tensorflow as tf
 import cnn_tf
 from cnn_tf import weights
 from pipelines import dataset
+from pipelines.array_folder import DataSet, Split
 from pipelines.config import OptimizerConfig, TrainConfig
 from pipelines.errors import DataDamaged, UsageError
 from pipelines.interrupt import asked_to_stop
 from pipelines.runs import Progress, Run, find
-from pipelines.sources import DataSet, Split
 
 # What an auxiliary head's loss counts beside the main one's (Szegedy et al., "Going deeper with convolutions", section 5).
 AUXILIARY_WEIGHT = 0.3
@@ -81,7 +81,7 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> N
 
 
 def _plan(config: TrainConfig, data: DataSet) -> _Plan:
-    learning, validation = split_off(data.splits["train"], config.data.validation_examples)
+    learning, validation = split_off(data.splits["train"], config.data.validation_examples or 0)
     steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
     if steps_per_epoch < 1:
         raise UsageError(

@@ -15,7 +15,7 @@ def quiet_tensorflow():
 
 @pytest.fixture(scope="session")
 def data_set():
-    from pipelines.sources import DataSet, Split
+    from pipelines.array_folder import DataSet, Split
 
     return DataSet("patterns", CLASS_NAMES, {"train": Split(*pictures(500, 1)), "test": Split(*pictures(120, 2))})
 
@@ -34,12 +34,12 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
     """A folder as a user has it after `cnn-tf train`: data/, runs/patterns/, and models/ with one version."""
-    from pipelines import export, sources, train
+    from pipelines import array_folder, export, train
     from pipelines.runs import Run
 
     folder = tmp_path_factory.mktemp("workplace")
     # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
-    sources.save(folder / "data" / "fashion_mnist", data_set, {})
+    array_folder.save(folder / "data" / "fashion_mnist", data_set, {})
     run = Run(folder / "runs" / "patterns")
     train.train(run, tiny_config, data_set, SilentObserver())
     export.export(run, data_set, folder / "models", "patterns")

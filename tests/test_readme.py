@@ -35,7 +35,7 @@ def commands(name):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A user's folder in which Fashion-MNIST is a small and easy data set."""
-    from pipelines.sources import DataSet, Split, save
+    from pipelines.array_folder import DataSet, Split, save
 
     folder = tmp_path_factory.mktemp("readme")
     data = DataSet("fashion_mnist", CLASS_NAMES, {"train": Split(*pictures(5500, 1)), "test": Split(*pictures(50, 2))})

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import prepare, sources, train
-from pipelines.sources import Split
+from pipelines import array_folder, prepare, train
+from pipelines.array_folder import Split
 
 DATA = Path(__file__).parents[2] / "data"
 BATCH = 128
@@ -31,7 +31,7 @@ class Curve(NamedTuple):
 @functools.cache
 def fashion_mnist(name: str = "train") -> Split:
     """A split of Fashion-MNIST, fetched if it is not there: pictures uint8 (N, 28, 28, 1)."""
-    return sources.load(prepare.prepare("fashion_mnist", DATA, print)).splits[name]
+    return array_folder.load(prepare.prepare("fashion_mnist", DATA, print)).splits[name]
 
 
 def fit(

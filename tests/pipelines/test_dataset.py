@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import dataset, transforms
+from pipelines.array_folder import Split
 from pipelines.augment import augment
 from pipelines.config import AugmentConfig, DataConfig, TrainConfig
-from pipelines.sources import Split
 
 SPLIT = Split(np.arange(50, dtype=np.uint8).repeat(4).reshape(50, 2, 2, 1), np.arange(50, dtype=np.uint8))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipelines import evaluate
+from pipelines.array_folder import Split
 from pipelines.errors import UsageError
 from pipelines.runs import Run
-from pipelines.sources import Split
 
 
 def test_measures_a_case_worked_out_by_hand():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis.extra import numpy as hnp
 
-from pipelines import fashion_mnist, sources
+from pipelines import array_folder, fashion_mnist
 from pipelines.errors import DataDamaged, DataUnavailable, UsageError
 
 
@@ -79,8 +79,8 @@ def test_the_order_of_the_sources():
 
 
 def test_a_data_set_folder_survives_and_describes_itself(tmp_path, data_set):
-    sources.save(tmp_path / "d", data_set, {"origin": "test"})
-    loaded = sources.load(tmp_path / "d")
+    array_folder.save(tmp_path / "d", data_set, {"origin": "test"})
+    loaded = array_folder.load(tmp_path / "d")
     assert loaded.class_names == data_set.class_names
     assert loaded.image_shape == (28, 28, 1)
     np.testing.assert_array_equal(loaded.splits["test"].images, data_set.splits["test"].images)
@@ -88,8 +88,8 @@ def test_a_data_set_folder_survives_and_describes_itself(tmp_path, data_set):
 
 def test_a_missing_or_damaged_data_set_is_told(tmp_path, data_set):
     with pytest.raises(UsageError, match="cnn-tf prepare"):
-        sources.load(tmp_path)
-    sources.save(tmp_path / "d", data_set, {})
+        array_folder.load(tmp_path)
+    array_folder.save(tmp_path / "d", data_set, {})
     (tmp_path / "d" / "test_images.npy").write_bytes(b"half")
     with pytest.raises(DataDamaged, match="prepare it again"):
-        sources.load(tmp_path / "d")
+        array_folder.load(tmp_path / "d")

@@ -15,11 +15,11 @@ from support import pictures as pictures_and_labels
 
 from cnn_tf.errors import WeightsMismatch
 from pipelines import train
+from pipelines.array_folder import DataSet, Split
 from pipelines.config import DataConfig, NetworkConfig, TrainConfig
 from pipelines.errors import UsageError
 from pipelines.import_weights import import_weights
 from pipelines.runs import Run
-from pipelines.sources import DataSet, Split
 
 GOLDEN = Path(__file__).parents[1] / "cnn_tf" / "golden"
 sys.path.append(str(GOLDEN))
