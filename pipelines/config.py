@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class DataConfig(_Section):
 
     source: str | None = "fashion_mnist"
     """Name of a data set that `cnn-tf prepare` made or knows; null: none, as a run of imported weights may have it."""
-    validation_examples: int | None = pydantic.Field(5000, ge=0)
+    validation_examples: int | None = pydantic.Field(None, ge=0)
     """How many training examples to keep aside, to see during training how well unseen ones are classified; null: the data
     set's own validation split, or else a tenth of the training split, at most 5000."""
     batch_size: int = pydantic.Field(128, ge=1)
@@ -64,7 +65,7 @@ class AugmentConfig(_Section):
     saturation: float = pydantic.Field(0.0, ge=0, le=1)
     """Multiply distances to each pixel's grey by up to 1 - this to 1 + this."""
     hue: float = pydantic.Field(0.0, ge=0, le=0.5)
-    """Turn the hue by up to this share of the colour circle each way."""
+    """Turn the hue by up to this share of the colour circle each way; brightness stays (the circle is that of YIQ)."""
     policy: Literal["none", "randaugment", "trivial_augment_wide", "augmix"] = "none"
     """RandAugment (Cubuk et al., 2019), TrivialAugment Wide (Mueller, Hutter, 2021) or AugMix (Hendrycks et al., 2019)."""
     operations: int = pydantic.Field(2, ge=1, le=8)
@@ -79,6 +80,16 @@ class AugmentConfig(_Section):
     """Paste a rectangle from another picture, its area from Beta(this, this) (Yun et al., 2019); 0: never."""
     label_smoothing: float = pydantic.Field(0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over all classes (Szegedy et al., 2015)."""
+
+    @pydantic.field_validator("crop_area", "crop_ratio")
+    @classmethod
+    def _check_range(cls, value: tuple[float, float], info: pydantic.ValidationInfo) -> tuple[float, float]:
+        highest = 1.0 if info.field_name == "crop_area" else math.inf
+        if not 0 < value[0] <= value[1] <= highest:
+            raise ValueError(
+                f"Expected the smallest and the largest, above 0{' and at most 1' if highest == 1 else ''}, such as [0.5, 1]"
+            )
+        return value
 
 
 class NetworkConfig(_Section):
@@ -215,7 +226,7 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
 def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']}. Received: {item['input']!r}."
+        return f"{key}: {item['msg'].removeprefix('Value error, ')}. Received: {item['input']!r}."
     near = _nearest(key)
     return f"Unknown key {key!r}. " + (f"Did you mean {near!r}?" if near else f"Known keys: {', '.join(known_keys())}.")
 
