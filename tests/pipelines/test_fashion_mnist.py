@@ -2,25 +2,30 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
-from pipelines import array_folder, fashion_mnist
-from pipelines.errors import DataDamaged, DataUnavailable, UsageError
+from pipelines.errors import DataDamaged, DataUnavailable
+from pipelines.sources import fashion_mnist
+from pipelines.sources.idx import parse_idx, to_idx
 
 
-@hypothesis.given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)))
+@hypothesis.given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)))
 def test_idx_survives_writing_and_reading(array):
-    np.testing.assert_array_equal(fashion_mnist.parse_idx(fashion_mnist.to_idx(array), "x"), array)
+    np.testing.assert_array_equal(parse_idx(to_idx(array), "x"), array)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"\x89PNG....", b"\0\0\x08\x01\0\0\0\x05ab"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08", b"\x89PNG....", b"\0\0\x08\x01\0\0\0\x05ab", b"\0\0\x08\x03\0\0"]
+)
 def test_what_is_not_idx_is_refused(content):
     with pytest.raises(DataDamaged, match="x"):
-        fashion_mnist.parse_idx(content, "x")
+        parse_idx(content, "x")
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def four_files(tmp_path):
     ]
     checksums = {}
     for name, array in zip(fashion_mnist.CHECKSUMS, arrays, strict=True):
-        content = fashion_mnist.to_idx(array)
+        content = to_idx(array)
         checksums[name] = hashlib.sha256(content).hexdigest()
         (tmp_path / name).write_bytes(gzip.compress(content))
     return tmp_path, checksums
@@ -42,9 +47,16 @@ def four_files(tmp_path):
 
 def test_reads_the_four_files(four_files):
     data = fashion_mnist.read(*four_files)
-    assert data.splits["train"].images.shape == (3, 28, 28, 1)
-    assert data.splits["test"].labels.tolist() == [1, 1]
-    assert len(data.class_names) == 10
+    candidates, problems = data.list()
+    assert problems == []
+    assert [(c.path, c.label, c.split) for c in candidates[:3]] == [
+        ("test/00000", "Trouser", "test"),
+        ("test/00001", "Trouser", "test"),
+        ("train/00000", "T-shirt/top", "train"),
+    ]
+    assert np.asarray(Image.open(io.BytesIO(data.read("test/00001")))).tolist() == np.ones((28, 28)).tolist()
+    with pytest.raises(OSError, match="test/00002"):
+        data.read("test/00002")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +73,7 @@ def test_a_damaged_file_is_named(four_files, damage):
         fashion_mnist.read(folder, checksums)
 
 
-def test_sources_are_tried_in_order_and_told(tmp_path):
+def test_places_are_tried_in_order_and_told(tmp_path):
     def offline(cache):
         raise DataUnavailable("no network")
 
@@ -74,22 +86,5 @@ def test_sources_are_tried_in_order_and_told(tmp_path):
     assert [line.split(":")[0] for line in lines] == ["First", "Second"]
 
 
-def test_the_order_of_the_sources():
-    assert list(fashion_mnist.SOURCES) == ["Cache", "Installed Debian package", "Debian package", "Keras download"]
-
-
-def test_a_data_set_folder_survives_and_describes_itself(tmp_path, data_set):
-    array_folder.save(tmp_path / "d", data_set, {"origin": "test"})
-    loaded = array_folder.load(tmp_path / "d")
-    assert loaded.class_names == data_set.class_names
-    assert loaded.image_shape == (28, 28, 1)
-    np.testing.assert_array_equal(loaded.splits["test"].images, data_set.splits["test"].images)
-
-
-def test_a_missing_or_damaged_data_set_is_told(tmp_path, data_set):
-    with pytest.raises(UsageError, match="cnn-tf prepare"):
-        array_folder.load(tmp_path)
-    array_folder.save(tmp_path / "d", data_set, {})
-    (tmp_path / "d" / "test_images.npy").write_bytes(b"half")
-    with pytest.raises(DataDamaged, match="prepare it again"):
-        array_folder.load(tmp_path / "d")
+def test_the_order_of_the_places():
+    assert list(fashion_mnist.PLACES) == ["Cache", "Installed Debian package", "Debian package", "Keras download"]
