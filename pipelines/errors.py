@@ -4,6 +4,7 @@
     ├── UsageError          what the user asked for cannot be: a wrong name, key or value
     ├── DataUnavailable     a data set could not be had from anywhere
     ├── DataDamaged         files are there but not what they should be
+    │   └── TooManyProblems more of them than a person allowed
     ├── RunBusy             another process works on the same folder
     └── ExportRefused       an exported model does not answer as the trained one does
 
@@ -29,6 +30,10 @@ class DataUnavailable(PipelineError):
 
 class DataDamaged(PipelineError):
     """A file's content is not what it should be."""
+
+
+class TooManyProblems(DataDamaged):
+    """More files have problems than a person allowed; nothing was published."""
 
 
 class RunBusy(PipelineError):
