@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from docs.drawings import catalogue, colour, costs, functions, moments
-from pipelines import figures
+from pipelines.reports import figures
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "lecture-note.md").read_text()

@@ -30,7 +30,7 @@ from docs.drawings import (
     pooling,
     structures,
 )
-from pipelines import figures
+from pipelines.reports import figures
 
 DOCS = Path(__file__).parents[1]
 PICTURES = DOCS / "pictures"

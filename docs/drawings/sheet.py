@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from pipelines.figures import LIGHT, SCALE
+from pipelines.reports.figures import LIGHT, SCALE
 
 Place = tuple[float, float]
 """px from the left, px from the top."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import array_folder, prepare, train
-from pipelines.array_folder import Split
+from pipelines import train
+from pipelines.sources import fashion_mnist as fashion_mnist_source
+from pipelines.sources.arrays import Part
+from pipelines.sources.location import Location
 
-DATA = Path(__file__).parents[2] / "data"
 BATCH = 128
 
 
@@ -29,9 +29,10 @@ class Curve(NamedTuple):
 
 
 @functools.cache
-def fashion_mnist(name: str = "train") -> Split:
-    """A split of Fashion-MNIST, fetched if it is not there: pictures uint8 (N, 28, 28, 1)."""
-    return array_folder.load(prepare.prepare("fashion_mnist", DATA, print)).splits[name]
+def fashion_mnist(name: str = "train") -> Part:
+    """A split of Fashion-MNIST, fetched if it is not there: pictures uint8 (N, 28, 28)."""
+    source = fashion_mnist_source.open_fashion_mnist(Location.parse(fashion_mnist_source.NAME))
+    return source.parts[name]
 
 
 def fit(
@@ -44,8 +45,7 @@ def fit(
     step = train.make_step(model)
     rows = [
         (float(sums.loss) / BATCH, 1 - int(sums.correct) / BATCH)
-        for images, labels in itertools.islice(_batches(fashion_mnist()), steps)
-        for sums in [step(images, labels)]
+        for sums in map(step, itertools.islice(_batches(fashion_mnist()), steps))
     ]
     means = np.array(rows[: steps // every * every]).reshape(-1, every, 2).mean(axis=1)
     return model, Curve(every, *(np.round(column, 4).tolist() for column in means.T))
@@ -54,14 +54,19 @@ def fit(
 def accuracy(model: keras.Model) -> float:
     """Share of the test split's pictures that are named rightly, 0..1."""
     split = fashion_mnist("test")
-    return float(np.mean(np.argmax(train.predict_logits(model, split), axis=1) == split.labels))
+    batches = tf.data.Dataset.from_tensor_slices({"image": split.images[..., np.newaxis]}).batch(BATCH)
+    return float(np.mean(np.argmax(train.predict_logits(model, batches), axis=1) == split.labels))
 
 
-def _batches(split: Split) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+def _batches(split: Part) -> Iterator[train.Batch]:
     """Endless: each epoch shows all pictures in a new order."""
     random = np.random.default_rng(0)
     while True:
-        order = random.permutation(len(split))
+        order = random.permutation(len(split.labels))
         for start in range(0, len(order) - BATCH + 1, BATCH):
             chosen = np.sort(order[start : start + BATCH])
-            yield tf.constant(split.images[chosen]), tf.constant(split.labels[chosen], tf.int64)
+            yield {
+                "image": tf.constant(split.images[chosen, ..., np.newaxis]),
+                "label": tf.constant(split.labels[chosen]),
+                "weight": tf.ones(BATCH),
+            }

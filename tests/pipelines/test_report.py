@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import UsageError
-from pipelines.figures import Mistake, percent, tile
-from pipelines.report import summarize, wilson_interval, write_report
+from pipelines.reports.figures import Mistake, percent, tile
+from pipelines.reports.training import summarize, wilson_interval, write_report
 
 FIGURES = ("training_curves.png", "confusion_matrix.png", "worst_mistakes.png")
 NAMES = ("coat", "shirt", "bag")
@@ -131,7 +131,7 @@ def test_diverged_training(tmp_path: Path) -> None:
 
 
 def test_hundred_classes_stay_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.figures.SCALE", 1)  # a quarter of the dots, and of the time
+    monkeypatch.setattr("pipelines.reports.figures.SCALE", 1)  # a quarter of the dots, and of the time
     matrix = np.random.default_rng(0).integers(0, 3, (100, 100)) + np.diag([80] * 100)
     names = ["a class with a rather long name, longer than there is room", *map(str, range(99))]
     page = write(tmp_path / "report", evaluation=evaluate(matrix, names))
@@ -208,6 +208,6 @@ def test_percent_never_rounds_up_to_all(share: float, digits: int, text: str) ->
 
 
 def test_does_not_load_tensorflow() -> None:
-    code = "import sys, pipelines.report as _; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys, pipelines.reports.training as _; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"tensorflow", "keras", "cnn_tf", "serving"} & set(loaded)

@@ -1,4 +1,4 @@
-"""The pictures of a report: learning curves, confusion matrix, worst mistakes.
+"""The pictures of reports: learning curves, confusion matrix, worst mistakes; sizes of pictures.
 
 They share a palette with the page: greys for what is as it should be, the accent for what deserves a look. Lengths are CSS
 px; pictures have `SCALE` dots a px, so that they are sharp on dense screens.
@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
@@ -28,6 +29,8 @@ TILE = 112  # 224 dots, a multiple of 28, 32 and 56: their pixels stay whole
 
 # The installed ones of these are tried in turn for each glyph; DejaVu Sans comes with matplotlib.
 FONTS = ["Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "Arial Unicode MS"]
+
+LOG_RANGE = 8  # from this ratio of the largest to the smallest, sizes are drawn on logarithmic axes
 
 # key of the history, heading of its panel, factor, format of a value, what finds the best value
 CURVES = (("loss", "Loss", 1, "{:.3f}", np.argmin), ("accuracy", "Accuracy in %", 100, "{:.1f} %", np.argmax))
@@ -205,6 +208,36 @@ def _draw_mistake(palette: Palette, figure: Figure, left: int, top: int, mistake
     _text(figure, left, bottom + 15, label, size=10)
     _text(figure, left + TILE, bottom + 15, index, size=9, color=palette.muted, ha="right")
     _text(figure, left, bottom + 29, predicted + end, size=10, color=palette.accent)
+
+
+def draw_sizes(palette: Palette, sizes: npt.NDArray[np.int32]) -> Figure:
+    """Pictures by their sizes (N, 2), width and height in pixels: a dot a size, its area by how many there are."""
+    places, counts = np.unique(sizes, axis=0, return_counts=True)
+    figure = _figure(480, 462)
+    axes = _axes(figure, 64, 28, 388, 376)
+    low, high = 0.8 * places.min(), 1.2 * places.max()
+    if high > LOG_RANGE * low:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        steps = [step * 10**power for power in range(6) for step in (1, 2, 5)]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(FixedLocator([step for step in steps if low <= step <= high]))
+            axis.set_minor_locator(NullLocator())
+    else:
+        low = 0
+    axes.set(xlim=(low, high), ylim=(low, high))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.plot([low, high], [low, high], color=palette.line, lw=1)
+    axes.scatter(places[:, 0], places[:, 1], s=10 + 240 * counts / len(sizes), color=palette.ink, alpha=0.4, lw=0)
+    axes.grid(color=palette.line, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.set_frame_on(False)
+    axes.tick_params(length=0, pad=8, labelcolor=palette.muted)
+    axes.set_xlabel("Width in pixels", labelpad=6, color=palette.muted)
+    _text(figure, 12, 16, "Height in pixels", color=palette.muted)
+    _text(figure, 452, 16, "On the line: square", color=palette.muted, ha="right")
+    return figure
 
 
 def tile(image: npt.NDArray[Any]) -> Image.Image:

@@ -1,21 +1,18 @@
 """The report of a training: its pictures, and all of it as one HTML page."""
 
-import base64
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import figures
 from pipelines.errors import UsageError
-from pipelines.figures import Mistake
 from pipelines.files import ASIDE
+from pipelines.reports import figures, page
+from pipelines.reports.figures import Mistake
 
 MAX_MISTAKES = 48
 MAX_CONFUSIONS = 8
@@ -60,7 +57,7 @@ def write_report(
     files = {"training_curves.png": curves[0], "confusion_matrix.png": confusion[0]}
     files |= {
         "worst_mistakes.png": figures.png(figures.LIGHT, figures.draw_mistakes, shown, names),
-        "index.html": _render(context),
+        "index.html": page.render("training.html.jinja", **context).encode(),
     }
     _replace(folder, files)
     return folder / "index.html"
@@ -94,17 +91,6 @@ def epoch_table(history: Sequence[Mapping[str, float]]) -> list[list[str]]:
     columns = {key: column for key, column in EPOCH_COLUMNS.items() if any(key in row for row in history)}
     body = [[form.format(row[key]) if key in row else "–" for key, (_, form) in columns.items()] for row in history]
     return [[heading for heading, _ in columns.values()], *body] if body else []
-
-
-def _render(context: Mapping[str, Any]) -> bytes:
-    """index.html, with all pictures inside."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["percent"] = figures.percent
-    environment.filters["finite"] = figures.finite
-    environment.filters["data_uri"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    environment.filters["width"] = figures.width
-    source = resources.files("pipelines").joinpath("report.html.jinja").read_text("utf-8")
-    return environment.from_string(source).render(light=figures.LIGHT, dark=figures.DARK, **context).encode()
 
 
 def _check(folder: Path, evaluation: Mapping[str, Any]) -> None:
