@@ -30,11 +30,23 @@ class Command(NamedTuple):
     help: str
 
 
+# A name of two words is a command in a group.
 COMMANDS = {
     "demo": Command(
         "cnn_tf.demo:demo", "all", "Do the whole main job on Fashion-MNIST: pictures to served predictions."
     ),
-    "prepare": Command("pipelines.commands:prepare", "train", "Get a data set, ready for training."),
+    "prepare": Command(
+        "pipelines.data_commands:prepare", "train", "Make a data set of any pile of pictures, faults named."
+    ),
+    "data show": Command("pipelines.data_commands:show", "train", "Draw examples of a data set, augmented or not."),
+    "data dispatcher": Command(
+        "pipelines.data_service:dispatcher",
+        "train",
+        "Share the work on training data: start the one who hands it out.",
+    ),
+    "data worker": Command(
+        "pipelines.data_service:worker", "train", "Share the work on training data: start a worker."
+    ),
     "train": Command("pipelines.commands:train", "train", "Train a model, or go on where a training stopped."),
     "evaluate": Command("pipelines.commands:evaluate", "train", "Measure a trained model and write a report."),
     "export": Command("pipelines.commands:export", "train", "Publish a trained model for TensorFlow Serving."),
@@ -49,6 +61,10 @@ COMMANDS = {
     "describe": Command("cnn_tf.listing:describe", "train", "Show a network layer by layer, or draw it."),
 }
 
+GROUPS = {
+    "data": "Look at a data set, or share the work on it between machines.\n\nExample: cnn-tf data show fashion_mnist"
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; exits with 0 done, 1 failed, 2 wrong use."""
@@ -56,26 +72,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: it writes what it also raises
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    console.reporting_errors(app, debug=debug)(chosen, debug)(arguments)
+    console.reporting_errors(app, debug=debug)(_chosen(arguments), debug)(arguments)
+
+
+def _chosen(arguments: Sequence[str]) -> str | None:
+    """The command that the arguments name."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    return next((name for count in (2, 1) if (name := " ".join(words[:count])) in COMMANDS), None)
 
 
 def app(chosen: str | None, debug: bool = False) -> typer.Typer:
     """All commands; only `chosen` is imported, the others are there for the help."""
-    typer_app = typer.Typer(
-        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+    style: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+    typer_app = typer.Typer(help=HELP, add_completion=False, **style)
     typer_app.callback()(_options)
-    for name, command in COMMANDS.items():
-        function = _load(command) if name == chosen else _placeholder
+    groups = {group: typer.Typer(help=text, **style) for group, text in GROUPS.items()}
+    for group, group_app in groups.items():
+        typer_app.add_typer(group_app, name=group)
+    for full_name, command in COMMANDS.items():
+        group, _, name = full_name.rpartition(" ")
+        function = _load(command) if full_name == chosen else _placeholder
         # The server parses its own flags, which are TensorFlow Serving's.
         raw = (
             {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
             if name == "serve"
             else {}
         )
-        text = None if name == chosen else command.help
-        typer_app.command(name, help=text, context_settings=raw)(console.reporting_errors(function, debug=debug))
+        text = None if full_name == chosen else command.help
+        owner = groups.get(group, typer_app)
+        owner.command(name, help=text, context_settings=raw)(console.reporting_errors(function, debug=debug))
     return typer_app
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shutil
 import sys
@@ -24,7 +23,7 @@ from cnn_tf.quiet import import_tensorflow
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from pipelines.array_folder import Split
+    from pipelines.manifest import Split
     from pipelines.runs import Run
     from serving.server.process import RunningServer
 
@@ -51,11 +50,11 @@ def demo(
     What is there already is reused. Example: cnn-tf demo
     """
     begin = time.monotonic()
-    from pipelines import commands
+    from pipelines import commands, data_commands
     from pipelines.runs import Run
 
     _title(1, "Get the pictures", "prepare fashion_mnist")
-    commands.prepare("fashion_mnist", data)
+    data_commands.prepare("fashion_mnist", data=data)
     _title(2, "Train LeNet with batch normalisation", f"train {PRESET}")
     commands.train(PRESET, runs=runs, data=data)
     run = Run(runs / PRESET)
@@ -97,12 +96,12 @@ def _export(run: Run, models: Path, runs: Path, data: Path) -> None:
 
 def _serve_and_ask(run: Run, models: Path, data: Path) -> None:
     import_tensorflow()
-    from pipelines import array_folder
+    from pipelines import manifest
     from serving.server import process
 
-    examples = array_folder.load(data / "fashion_mnist")
-    split = examples.splits["test"].slice(0, PICTURES)
-    encoded = [_png(image) for image in split.images]
+    examples = manifest.load(data / "fashion_mnist")
+    split = examples.splits["test"].take(slice(PICTURES))
+    encoded = _read(split)
     _write_samples(run, encoded, split, examples.class_names)
     with process.running([str(models)]) as server:
         console.note(f"Server ready. gRPC: {server.grpc_address}  REST: {server.rest_url}")
@@ -113,13 +112,12 @@ def _serve_and_ask(run: Run, models: Path, data: Path) -> None:
     _print_summary(answers, by_rest, split)
 
 
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    """uint8 (H, W, C) -> PNG file."""
-    from PIL import Image
+def _read(split: Split) -> list[bytes]:
+    """The files' bytes."""
+    import tensorflow as tf
 
-    buffer = io.BytesIO()
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "png")
-    return buffer.getvalue()
+    read = split.storage.reader()
+    return [read(tf.constant(number)).numpy() for number in range(len(split))]
 
 
 def _write_samples(run: Run, encoded: list[bytes], split: Split, class_names: list[str]) -> None:

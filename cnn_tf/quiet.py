@@ -17,7 +17,8 @@ def import_tensorflow() -> None:
     """Imports TensorFlow and finds its devices; what it says meanwhile is shown only if that fails."""
     if "tensorflow" in sys.modules:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Not even errors: what matters is raised as well, and that a processor lacks an instruction comes as one.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     saved = os.dup(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,28 +12,27 @@ from rich.table import Table
 
 from cnn_tf import console
 from cnn_tf.quiet import import_tensorflow
+from pipelines import data_commands
+from pipelines.data_commands import DataFolder
 
 if TYPE_CHECKING:
-    from pipelines.array_folder import DataSet
+    from pipelines.manifest import DataSet
     from pipelines.runs import Run
 
-DataFolder = Annotated[Path, typer.Option("--data", file_okay=False, help="Folder of prepared data sets.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", file_okay=False, help="Folder of run folders.")]
 ModelsFolder = Annotated[Path, typer.Option("--models", file_okay=False, help="Folder of exported models.")]
+
+
+class CachePlace(str, enum.Enum):
+    """Where decoded pictures are kept."""
+
+    AUTO = "auto"
+    MEMORY = "memory"
+    DISK = "disk"
+    NONE = "none"
+
+
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")]
-
-
-def prepare(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")] = "fashion_mnist",
-    data: DataFolder = Path("data"),
-) -> None:
-    """Get a data set and write it to data/DATASET, ready for training.
-
-    Example: cnn-tf prepare fashion_mnist
-    """
-    from pipelines import prepare as stage
-
-    stage.prepare(name, data, console.note)
 
 
 def train(
@@ -44,6 +44,18 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: the preset's).")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the effective values and stop.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="DATASET", help="Data set to train on: short for -s data.source=..."),
+    ] = None,
+    cache: Annotated[
+        CachePlace, typer.Option(help="Where decoded pictures are kept; auto: in memory if they fit --cache-mib.")
+    ] = CachePlace.AUTO,
+    cache_mib: Annotated[int, typer.Option("--cache-mib", min=0, help="What auto may take of memory, MiB.")] = 1024,
+    service: Annotated[
+        str | None,
+        typer.Option("--data-service", metavar="grpc://HOST:PORT", help="tf.data service that reads and augments."),
+    ] = None,
     runs: RunsFolder = Path("runs"),
     data: DataFolder = Path("data"),
 ) -> None:
@@ -54,7 +66,9 @@ def train(
     from pipelines import config as configuration
     from pipelines import presets
 
-    effective = configuration.resolve(presets.preset(preset), config, change or [])
+    effective = configuration.resolve(
+        presets.preset(preset), config, [*([f"data.source={source}"] if source else []), *(change or [])]
+    )
     if print_config:
         typer.echo(effective.to_yaml(), nl=False)
         return
@@ -62,21 +76,24 @@ def train(
     from pipelines.errors import UsageError
     from pipelines.runs import Run
 
-    files.require_name("run", preset if name is None else name)
-    run = Run(runs / (preset if name is None else name))
+    name = source or preset if name is None else name
+    files.require_name("run", name)
+    run = Run(runs / name)
     if run.is_complete:
         run.begin(effective)
         console.note(f"Reusing the trained model in {run.folder}")
         return
     import_tensorflow()
+    from pipelines import cache as caches
     from pipelines import progress
     from pipelines import train as stage
 
     if effective.data.source is None:
         raise UsageError("data.source is null. Training needs a data set, such as --set data.source=fashion_mnist.")
-    examples = _load(effective.data.source, data)
+    examples = data_commands.load(effective.data.source, data)
+    kept = caches.choose(cache.value, data / effective.data.source / ".cache", console.note, cache_mib * 2**20)
     with progress.showing(console.err) as observer:
-        stage.train(run, effective, examples, observer)
+        stage.train(run, effective, examples, observer, stage.Loading(kept, service))
     console.note(f"Wrote {run.model}")
 
 
@@ -188,8 +205,8 @@ def import_weights(
     from pipelines import import_weights as stage
 
     if source is not None:
-        examples = _load(source, data)
-        shape, names = examples.image_shape, examples.class_names
+        examples = data_commands.load(source, data)
+        shape, names = _input_shape(model, source, examples), examples.class_names
     base = configuration.validate(
         {"model": model, "data": {"source": source}, "network": weights.published_options(model, file)}
     )
@@ -201,6 +218,13 @@ def import_weights(
     if new_layers:
         console.note(f"New, so to be trained: {', '.join(new_layers)} (the file is for other classes)")
     console.note(f"Wrote {run.model}")
+
+
+def _input_shape(model: str, source: str, examples: DataSet) -> tuple[int, int, int]:
+    from pipelines import config as configuration
+    from pipelines import train as stage
+
+    return stage.input_shape(configuration.validate({"model": model, "data": {"source": source}}), examples)
 
 
 def _require_file(path: Path) -> None:
@@ -246,21 +270,11 @@ def _open(run: str, runs: Path, data: Path) -> tuple[Run, DataSet]:
 def _examples_of(run: Run, data: Path) -> DataSet:
     """The data set that a run's configuration names, or noise where it names none."""
     if (source := run.config.data.source) is not None:
-        return _load(source, data)
-    from pipelines import array_folder
+        return data_commands.load(source, data)
+    from pipelines import manifest
     from pipelines.train import load_model
 
-    return array_folder.random_pictures(run.folder.name, run.class_names, load_model(run.model).input_shape[1:])
-
-
-def _load(name: str, data: Path) -> DataSet:
-    """The data set `name`, prepared first if it is not there yet."""
-    from pipelines import array_folder
-    from pipelines import prepare as stage
-
-    if not stage.is_prepared(data / name):
-        stage.prepare(name, data, console.note)
-    return array_folder.load(data / name)
+    return manifest.random_pictures(run.folder.name, run.class_names, load_model(run.model).input_shape[1:])
 
 
 def run_stage(command: Callable[..., None]) -> None:

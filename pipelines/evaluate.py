@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipelines import files
-from pipelines.array_folder import DataSet, Split
-from pipelines.figures import Mistake
-from pipelines.report import write_report
+from pipelines import dataset, files
+from pipelines.cache import Make
+from pipelines.manifest import DataSet
+from pipelines.reports.figures import Mistake
+from pipelines.reports.training import write_report
 from pipelines.runs import Run
-from pipelines.train import load_model, predict_logits
+from pipelines.train import load_model, predict_logits, splits
 
 Evaluation = dict[str, Any]
 """split, examples, loss, accuracy, class_names, confusion_matrix (row: true class), per_class (precision, recall, f1, ...)."""
@@ -25,9 +26,11 @@ Evaluation = dict[str, Any]
 def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
     """Writes evaluation.json and report/ into the run folder. Raises UsageError if the run is not complete."""
     run.require_complete()
+    split = data.split(split_name)
+    run.require_classes(data)
     model = load_model(run.model)
-    split = data.splits[split_name]
-    logits = predict_logits(model, split)
+    shown = run.config.data, model.input_shape[1:]
+    logits = predict_logits(model, dataset.for_evaluation(split, *shown))
     losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
     probabilities = tf.nn.softmax(logits).numpy()
     evaluation = {
@@ -40,7 +43,7 @@ def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
         title=f"{run.config.model} on {data.name}",
         history=run.history,
         evaluation=evaluation,
-        mistakes=worst_mistakes(split, probabilities),
+        mistakes=worst_mistakes(split.labels, probabilities, dataset.decoded(split, *shown)),
         facts=_facts(run, data, model),
     )
     # Last, so that an evaluation that is there has its report beside it.
@@ -71,13 +74,15 @@ def measure(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], class_names: 
     }
 
 
-def worst_mistakes(split: Split, probabilities: npt.NDArray[Any], most: int = 48) -> list[Mistake]:
-    """The wrong answers that the model was surest of. probabilities: (N, classes)."""
+def worst_mistakes(
+    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[Any], pixels: Make, most: int = 48
+) -> list[Mistake]:
+    """The wrong answers that the model was surest of. labels: (N,); probabilities: (N, classes)."""
     predicted = probabilities.argmax(axis=1)
-    sureness = np.where(predicted == split.labels, -1.0, probabilities.max(axis=1))
+    sureness = np.where(predicted == labels, -1.0, probabilities.max(axis=1))
     order = [int(index) for index in np.argsort(-sureness, kind="stable")[:most] if sureness[index] >= 0]
     return [
-        Mistake(split.images[i], i, int(split.labels[i]), int(predicted[i]), float(probabilities[i].max()))
+        Mistake(pixels(tf.constant(i)).numpy(), i, int(labels[i]), int(predicted[i]), float(probabilities[i].max()))
         for i in order
     ]
 
@@ -88,9 +93,8 @@ def _trainable(model: keras.Model) -> int:
 
 def _facts(run: Run, data: DataSet, model: keras.Model) -> dict[str, str]:
     config, environment = run.config, run.environment
-    height, width, channels = data.image_shape
-    validation = config.data.validation_examples or 0
-    learning = len(data.splits["train"]) - validation
+    height, width, channels = model.input_shape[1:]
+    learning, validation = (len(split) for split in splits(data, config.data.validation_examples))
     seconds = sum(epoch["seconds"] for epoch in run.history)
     return {
         "Model": f"{config.model}, {_trainable(model):,} trainable parameters",

@@ -23,10 +23,12 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import files, transforms
-from pipelines.array_folder import DataSet, Images
+from pipelines import dataset, files, transforms
+from pipelines.config import DataConfig
 from pipelines.errors import ExportRefused, UsageError
+from pipelines.manifest import DataSet, Split
 from pipelines.runs import Run
+from pipelines.storage import ENCODED
 from pipelines.train import load_model
 
 TOP_K = 5
@@ -34,7 +36,6 @@ TOLERANCE = 1e-4
 MAX_VERSION = 2**63 - 1
 CONFIG_FILE = "models.config"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
-ENCODED_FEATURE = "image/encoded"
 
 Outputs = dict[str, tf.Tensor]
 Serve = Callable[[tf.Tensor], Outputs]
@@ -50,37 +51,53 @@ class Export:
     examples: int
 
 
+class Pictures(NamedTuple):
+    """Examples as the pipeline decodes them, uint8 (N, H, W, C), and their files' bytes, string (N,)."""
+
+    images: tf.Tensor
+    encoded: tf.Tensor
+
+
 class _Endpoint(NamedTuple):
     """A signature: its function, what it takes, and how a batch of pictures is written for it."""
 
     serve: Serve
     spec: tf.TensorSpec
-    encode: Callable[[Images], tf.Tensor]
+    request: Callable[[Pictures], tf.Tensor]
 
 
 def export(run: Run, data: DataSet, models: Path, name: str, version: int | None = None, examples: int = 256) -> Export:
     """Publishes the model of `run` as `models`/`name`/`version`; version None: one more than the highest there.
 
-    examples: how many test pictures the exported model is checked on.
+    examples: how many pictures the exported model is checked on: their files as the data set has them, through the model's
+    own preprocessing, against the Keras model on what the evaluation's pipeline makes of them.
 
     Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
     """
     run.require_complete()
+    run.require_classes(data)
     files.require_name("model", name)
     base_path = models / name
     if base_path.exists() and not base_path.is_dir():
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
     model = load_model(run.model)
-    endpoints = _endpoints(model, data.class_names)
-    pictures = data.splits["test"].images[:examples]
+    endpoints = _endpoints(model, run.config.data, data.class_names)
+    pictures = read_pictures(data.held_out.take(slice(examples)), run.config.data, model.input_shape[1:])
     with files.lock(base_path):
         version = _choose_version(base_path, version)
         with files.folder_aside(base_path / str(version)) as aside:
             _write(model, endpoints, aside)
-            _write_warmup(endpoints, pictures[:1], name, aside / WARMUP_FILE)
+            _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
     files.write(models / CONFIG_FILE, _models_config(models))
-    return Export(base_path / str(version), version, difference, len(pictures))
+    return Export(base_path / str(version), version, difference, len(pictures.images))
+
+
+def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, int]) -> Pictures:
+    """All of a small split."""
+    read = split.storage.reader()
+    encoded = tf.stack([read(tf.constant(number)) for number in range(len(split))])
+    return Pictures(tf.constant(dataset.pictures(split, data, input_shape)), encoded)
 
 
 def versions(base_path: Path) -> list[int]:
@@ -112,25 +129,27 @@ def _choose_version(base_path: Path, version: int | None) -> int:
     return version
 
 
-def _endpoints(model: keras.Model, class_names: list[str]) -> dict[str, _Endpoint]:
-    height, width, channels = model.input_shape[1:]
-    decode_one = transforms.decode_and_resize(height, width, channels)
+def _endpoints(model: keras.Model, data: DataConfig, class_names: list[str]) -> dict[str, _Endpoint]:
+    input_shape = model.input_shape[1:]
+    decode_one = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
     serve_images = _serve_images(model, class_names)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
-        spec = tf.TensorSpec((height, width, channels), tf.uint8)
+        spec = tf.TensorSpec(input_shape, tf.uint8)
         return serve_images(tf.map_fn(decode_one, image_bytes, fn_output_signature=spec))
 
     def classify(inputs: tf.Tensor) -> Outputs:
-        features = tf.io.parse_example(inputs, {ENCODED_FEATURE: tf.io.FixedLenFeature((), tf.string)})
-        outputs = serve_bytes(features[ENCODED_FEATURE])
+        features = tf.io.parse_example(inputs, {ENCODED: tf.io.FixedLenFeature((), tf.string)})
+        outputs = serve_bytes(features[ENCODED])
         return {"classes": outputs["top_labels"], "scores": outputs["top_scores"]}
 
-    images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="images")
+    images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
     return {
-        "serving_default": _Endpoint(serve_images, images, tf.constant),
-        "serving_bytes": _Endpoint(serve_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"), _encode_png),
-        "classify": _Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _encode_examples),
+        "serving_default": _Endpoint(serve_images, images, lambda pictures: pictures.images),
+        "serving_bytes": _Endpoint(
+            serve_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"), lambda pictures: pictures.encoded
+        ),
+        "classify": _Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _examples),
     }
 
 
@@ -166,7 +185,7 @@ def _write(model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path) ->
         raise OSError(f"The model could not be written: {' '.join(error.message.split())}") from error
 
 
-def _write_warmup(endpoints: dict[str, _Endpoint], pictures: Images, name: str, file: Path) -> None:
+def _write_warmup(endpoints: dict[str, _Endpoint], pictures: Pictures, name: str, file: Path) -> None:
     """A request for every signature, which a server runs before it calls the version available."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
@@ -174,13 +193,13 @@ def _write_warmup(endpoints: dict[str, _Endpoint], pictures: Images, name: str, 
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
             request.model_spec.signature_name = signature
-            request.inputs[endpoint.spec.name].CopyFrom(tf.make_tensor_proto(endpoint.encode(pictures)))
+            request.inputs[endpoint.spec.name].CopyFrom(tf.make_tensor_proto(endpoint.request(pictures)))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 
 
 def check(
-    model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path, pictures: Images, labels: list[str]
+    model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path, pictures: Pictures, labels: list[str]
 ) -> float:
     """Loads the version in `folder` afresh; the largest difference of its answers to the Keras model's on `pictures`.
 
@@ -190,12 +209,12 @@ def check(
     Raises ExportRefused if a difference is above 1e-4 or a name is another.
     """
     loaded = tf.saved_model.load(str(folder))
-    logits = model(pictures, training=False).numpy()
+    logits = model(pictures.images, training=False).numpy()
     probabilities = tf.nn.softmax(logits).numpy()
     names = [labels[index].encode() for index in probabilities.argmax(axis=1)]
     worst = 0.0
     for signature, endpoint in endpoints.items():
-        answer = loaded.signatures[signature](**{endpoint.spec.name: endpoint.encode(pictures)})
+        answer = loaded.signatures[signature](**{endpoint.spec.name: endpoint.request(pictures)})
         answer = {key: value.numpy() for key, value in answer.items()}
         answered_names = answer["classes" if signature == "classify" else "top_labels"][:, 0].tolist()
         difference = _difference(answer, logits, probabilities)
@@ -219,20 +238,15 @@ def _difference(answer: dict[str, Any], logits: npt.NDArray[Any], probabilities:
     return float(np.max(differences))
 
 
-def _encode_png(pictures: Images) -> tf.Tensor:
-    """uint8 (B, H, W, C) -> string (B,)."""
-    return tf.stack([tf.io.encode_png(picture) for picture in pictures])
-
-
-def _encode_examples(pictures: Images) -> tf.Tensor:
-    """uint8 (B, H, W, C) -> string (B,), serialized tf.Examples."""
+def _examples(pictures: Pictures) -> tf.Tensor:
+    """String (N,), serialized tf.Examples."""
 
     def example(encoded: bytes) -> bytes:
         feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
-        message = tf.train.Example(features=tf.train.Features(feature={ENCODED_FEATURE: feature}))
+        message = tf.train.Example(features=tf.train.Features(feature={ENCODED: feature}))
         return bytes(message.SerializeToString())
 
-    return tf.constant([example(encoded) for encoded in _encode_png(pictures).numpy()])
+    return tf.constant([example(encoded) for encoded in pictures.encoded.numpy()])
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ def import_weights(
     with files.folder_aside(run.folder) as folder:
         aside = Run(folder)
         aside.begin(config, weights=f"{file.name}, SHA-256 {_sha256(file)}")
-        if config.data.source is None:
-            aside.write_class_names(names)
+        aside.write_class_names(names)
         aside.save_model(main_model(model))
     return new_layers
 

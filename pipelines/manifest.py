@@ -66,6 +66,8 @@ class Split:
     """(N, 2) height and width as displayed, pixels."""
     weights: npt.NDArray[np.float32]
     """(N,) what each counts in the loss."""
+    lengths: npt.NDArray[np.int64]
+    """(N,) of the encoded pictures, bytes."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,7 +76,12 @@ class Split:
         """The examples at `indices`, in that order."""
         chosen = np.arange(len(self))[indices]
         return Split(
-            self.storage.take(chosen), self.labels[chosen], self.ids[chosen], self.sizes[chosen], self.weights[chosen]
+            self.storage.take(chosen),
+            self.labels[chosen],
+            self.ids[chosen],
+            self.sizes[chosen],
+            self.weights[chosen],
+            self.lengths[chosen],
         )
 
 
@@ -95,6 +102,20 @@ class DataSet:
         """(H, W, C) if all pictures are of one size, else None."""
         sizes = np.unique(np.concatenate([split.sizes for split in self.splits.values()]), axis=0)
         return (int(sizes[0, 0]), int(sizes[0, 1]), self.channels) if len(sizes) == 1 else None
+
+    @property
+    def held_out(self) -> Split:
+        """Of the splits that are there, the one that training sees least of."""
+        return next(self.splits[name] for name in reversed(SPLITS) if name in self.splits)
+
+    def split(self, name: str) -> Split:
+        """The split `name`. Raises UsageError."""
+        if name not in self.splits:
+            raise UsageError(
+                f"The data set {self.name} has no {name} split. It has: {', '.join(self.splits)}. Prepare it with one, such as "
+                "cnn-tf prepare SOURCE --split train=0.8,validation=0.1,test=0.1."
+            )
+        return self.splits[name]
 
 
 def write(folder: Path, table: pa.Table, facts: Mapping[str, Any]) -> None:
@@ -133,19 +154,25 @@ def load(folder: Path) -> DataSet:
 
 
 def _split(folder: Path, table: pa.Table, facts: Mapping[str, Any]) -> Split:
-    index = {name: number for number, name in enumerate(facts["class_names"])}
-    labels = np.array([index[name] for name in table["label"].to_pylist()], np.int64)
+    names, numbers = _distinct(table["label"])
+    index = np.array([facts["class_names"].index(name) for name in names], np.int64)
     sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1)
-    return Split(_storage(folder, table, facts), labels, _texts(table["id"]), sizes, table["weight"].to_numpy())
+    weights, lengths = table["weight"].to_numpy(), table["bytes"].to_numpy()
+    return Split(_storage(folder, table, facts), index[numbers], _texts(table["id"]), sizes, weights, lengths)
 
 
 def _storage(folder: Path, table: pa.Table, facts: Mapping[str, Any]) -> Storage:
     if not facts["sharded"]:
         root = facts["root"].rstrip("/")
         return Files(np.array([f"{root}/{path}" for path in table["path"].to_pylist()], object))
-    names, numbers = np.unique(_texts(table["shard"]).astype(str), return_inverse=True)
-    paths = [str(folder / SHARDS / name) for name in names]
-    return Shards(paths, numbers.astype(np.int64), table["offset"].to_numpy(), table["bytes"].to_numpy())
+    names, numbers = _distinct(table["shard"])
+    return Shards([str(folder / SHARDS / name) for name in names], numbers, table["offset"].to_numpy())
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Its different texts, and for each row the number of its own."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
@@ -176,4 +203,13 @@ def _from_arrays(name: str, images: npt.NDArray[np.uint8], labels: npt.NDArray[A
     encoded[:] = [tf.io.encode_png(image).numpy() for image in images]
     ids = np.array([f"{name}-{number:05d}" for number in range(count)], object)
     sizes = np.tile(np.array([[height, width]], np.int32), (count, 1))
-    return Split(Memory(encoded), labels.astype(np.int64), ids, sizes, np.ones(count, np.float32))
+    lengths = np.array([len(picture) for picture in encoded], np.int64)
+    return Split(Memory(encoded), labels.astype(np.int64), ids, sizes, np.ones(count, np.float32), lengths)
+
+
+def random_pictures(
+    name: str, class_names: list[str], input_shape: tuple[int, int, int], examples: int = 16
+) -> DataSet:
+    """Stands in where there is no data set: a split "test" of noise, always the same. input_shape: (H, W, C)."""
+    images = np.random.default_rng(0).integers(0, 256, (examples, *input_shape), dtype=np.uint8)
+    return from_arrays(name, class_names, {"test": (images, np.zeros(examples, np.int64))})

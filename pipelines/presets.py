@@ -31,9 +31,23 @@ def fashion_mnist_tiny() -> TrainConfig:
     )
 
 
+def photos() -> TrainConfig:
+    """Colour pictures of any kind at 64x64, from scratch, in minutes on two cores: `cnn-tf train photos --dataset NAME`."""
+    return TrainConfig(
+        model="resnet20",
+        epochs=30,
+        data=DataConfig(source="emoji", batch_size=32, input_shape="64x64x3"),
+        augment=AugmentConfig(
+            random_resized_crop=True, crop_area=(0.4, 1.0), flip=True, brightness=0.2, contrast=0.2, saturation=0.2
+        ),
+        optimizer=OptimizerConfig(learning_rate=0.003, weight_decay=0.05),
+    )
+
+
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "fashion_mnist": fashion_mnist,
     "fashion_mnist_tiny": fashion_mnist_tiny,
+    "photos": photos,
 }
 
 

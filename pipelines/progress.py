@@ -19,30 +19,26 @@ class ProgressObserver:
         self._console = console
         self._bar = bar
         self._task = bar.add_task("epoch 1", total=None, throughput="", loss="")
-        self._steps_per_epoch = 1
         self._epochs = 0
 
-    def begin(self, run: Path, first_step: int, steps: int, steps_per_epoch: int) -> None:
-        """Training starts, or goes on after `first_step` steps."""
-        self._steps_per_epoch, self._epochs = steps_per_epoch, steps // steps_per_epoch
-        done, step = divmod(first_step, steps_per_epoch)
+    def begin(self, run: Path, first_step: int, steps: int, epochs: int) -> None:
+        """Training starts, or goes on after `first_step` of `steps` steps, which are `epochs` epochs."""
+        self._epochs = epochs
         if first_step:
-            self._console.print(
-                f"Going on in {run} after epoch {done}, step {step} of {steps_per_epoch}", soft_wrap=True
-            )
+            self._console.print(f"Going on in {run} after step {first_step} of {steps}", soft_wrap=True)
         else:
-            epochs = f"{self._epochs} epoch{'s' * (self._epochs != 1)}"
-            self._console.print(f"Training in {run}: {epochs} of {steps_per_epoch} steps", soft_wrap=True)
+            self._console.print(
+                f"Training in {run}: {epochs} epoch{'s' * (epochs != 1)}, {steps} steps", soft_wrap=True
+            )
         # The rate is measured from here, so steps of an earlier process don't count into the remaining time.
         self._bar.reset(self._task, total=steps, completed=first_step, throughput="", loss="")
 
     def step(self, progress: runs.Progress) -> None:
         """A step is done."""
-        epoch = (progress.step - 1) // self._steps_per_epoch + 1
         self._bar.update(
             self._task,
             completed=progress.step,
-            description=f"epoch {epoch}/{self._epochs}",
+            description=f"epoch {progress.epoch + 1}/{self._epochs}",
             throughput=f"{progress.examples / progress.seconds:,.0f} pictures/s",
             loss=f"loss {progress.loss_sum / progress.examples:.3f}",
         )

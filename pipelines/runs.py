@@ -5,7 +5,7 @@ environment.json     versions of libraries, platform, git revision, seed
 history.jsonl        a line an epoch
 checkpoints/STEP/    model.keras (with the optimizer's state) and progress.json: enough to go on
 model.keras          the trained model; its presence means that the training is complete
-classes.txt          a class name a line, where no data set tells them: the weights were imported
+classes.txt          a class name a line, in the order of the model's outputs
 evaluation.json      written by evaluate
 report/              written by evaluate
 """
@@ -21,12 +21,15 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines import config as configuration
 from pipelines import files
 from pipelines.config import TrainConfig
 from pipelines.errors import DataDamaged, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.manifest import DataSet
 
 LIBRARIES = ("cnn-tf", "tensorflow", "keras", "numpy")
 
@@ -41,6 +44,11 @@ class Progress:
     correct: int = 0
     examples: int = 0
     seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """The last finished one, counted from 1; 0 for none."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
 
 
 class Run:
@@ -96,8 +104,17 @@ class Run:
         return self._class_names.read_text().splitlines()
 
     def write_class_names(self, names: Sequence[str]) -> None:
-        """Keeps the names of a model's classes, in order, for a run without data set."""
+        """Keeps the names of the model's classes, in the order of its outputs."""
         files.write(self._class_names, "".join(f"{name}\n" for name in names))
+
+    def require_classes(self, data: DataSet) -> None:
+        """Raises UsageError unless the model's classes are those of the data set."""
+        if self.class_names != data.class_names:
+            raise UsageError(
+                f"The model in {self.folder} knows other classes than the data set {data.name}: "
+                f"{', '.join(map(str, set(self.class_names) ^ set(data.class_names)))[:200] or 'the order differs'}. "
+                "Train a new run on the data set as it is now."
+            )
 
     def require_complete(self) -> None:
         """Raises UsageError unless the training is complete."""
@@ -129,6 +146,11 @@ class Run:
         if changed:
             raise UsageError(
                 f"The run {self.folder} was begun with other settings: {', '.join(changed)}. "
+                "Give this training a name of its own with --name, or delete the folder."
+            )
+        if facts.get("data") != self.environment.get("data") and "data" in facts:
+            raise UsageError(
+                f"The run {self.folder} was begun when the data set {config.data.source} had other examples. "
                 "Give this training a name of its own with --name, or delete the folder."
             )
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 Reader = Callable[[tf.Tensor], tf.Tensor]
 """Number of an example, an int64 scalar -> its encoded picture, a scalar string."""
 
-# Reading one record takes no more at a time than it must; larger ones take several reads.
-READ_BYTES = 256 * 1024
+ENCODED = "image/encoded"
+"""The feature of a tf.train.Example that is the encoded picture."""
 
 
 class Storage(Protocol):
@@ -38,8 +38,6 @@ class Shards:
     """(N,) index into the paths."""
     offsets: npt.NDArray[np.int64]
     """(N,) where the record begins, bytes."""
-    sizes: npt.NDArray[np.int64]
-    """(N,) of the encoded pictures, bytes."""
 
     def reader(self) -> Reader:
         """Reads one record from its place; TensorFlow checks its checksum."""
@@ -51,19 +49,19 @@ class Shards:
             records = tf.raw_ops.TFRecordDatasetV2(
                 filenames=paths[shards[number]][tf.newaxis],
                 compression_type="",
-                buffer_size=READ_BYTES,
+                buffer_size=0,  # reads just the record: measured faster than any buffer
                 byte_offsets=offsets[number][tf.newaxis],
             )
             first = tf.raw_ops.TakeDataset(input_dataset=records, count=tf.constant(1, tf.int64), **signature)
             record = tf.raw_ops.DatasetToSingleElement(dataset=first, **signature)[0]
-            features = tf.io.parse_single_example(record, {"image/encoded": tf.io.FixedLenFeature((), tf.string)})
-            return features["image/encoded"]
+            features = tf.io.parse_single_example(record, {ENCODED: tf.io.FixedLenFeature((), tf.string)})
+            return features[ENCODED]
 
         return read
 
     def take(self, chosen: npt.NDArray[np.int64]) -> Shards:
         """Those with the numbers `chosen`, in that order."""
-        return Shards(self.paths, self.shards[chosen], self.offsets[chosen], self.sizes[chosen])
+        return Shards(self.paths, self.shards[chosen], self.offsets[chosen])
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Files:
 
     def reader(self) -> Reader:
         """Reads the whole file."""
-        paths = tf.constant(self.paths.astype(bytes) if len(self.paths) == 0 else self.paths, tf.string)
+        paths = tf.constant(self.paths, tf.string)
         return lambda number: tf.io.read_file(paths[number])
 
     def take(self, chosen: npt.NDArray[np.int64]) -> Files:

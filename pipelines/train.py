@@ -11,12 +11,14 @@ import keras
 import tensorflow as tf
 
 import cnn_tf
-from cnn_tf import weights
+from cnn_tf import naming, weights
 from pipelines import dataset
-from pipelines.array_folder import DataSet, Split
+from pipelines.cache import Cache, no_cache
 from pipelines.config import OptimizerConfig, TrainConfig
+from pipelines.dataset import Shape
 from pipelines.errors import DataDamaged, UsageError
 from pipelines.interrupt import asked_to_stop
+from pipelines.manifest import DataSet, Split
 from pipelines.runs import Progress, Run, find
 
 # What an auxiliary head's loss counts beside the main one's (Szegedy et al., "Going deeper with convolutions", section 5).
@@ -29,8 +31,8 @@ HEAD = ("head_", "aux", "logits")
 class Observer(Protocol):
     """Is told how a training goes."""
 
-    def begin(self, run: Path, first_step: int, steps: int, steps_per_epoch: int) -> None:
-        """Training starts, or goes on after `first_step` steps."""
+    def begin(self, run: Path, first_step: int, steps: int, epochs: int) -> None:
+        """Training starts, or goes on after `first_step` of `steps` steps, which are `epochs` epochs."""
 
     def step(self, progress: Progress) -> None:
         """A step is done."""
@@ -44,7 +46,20 @@ class _Sums(NamedTuple):
     correct: tf.Tensor
 
 
-Step = Callable[[tf.Tensor, tf.Tensor], _Sums]
+Batch = dict[str, tf.Tensor]
+Step = Callable[[Batch], _Sums]
+Validation = Callable[[], dict[str, float]]
+
+
+class Loading(NamedTuple):
+    """How examples come, which changes nothing of what is learned from them."""
+
+    cache: Cache = no_cache
+    service: str | None = None
+    """Address of a tf.data service."""
+
+
+PLAIN = Loading()
 
 
 class _Plan(NamedTuple):
@@ -53,42 +68,68 @@ class _Plan(NamedTuple):
     config: TrainConfig
     learning: Split
     validation: Split
-    steps_per_epoch: int
+    input_shape: Shape
+    class_names: list[str]
+    loading: Loading
 
     @property
     def steps(self) -> int:
         """In all epochs."""
-        return self.steps_per_epoch * self.config.epochs
+        return dataset.steps(self.learning, self.config)
+
+    def epochs(self, steps: int) -> int:
+        """Whole epochs that are over after `steps` steps."""
+        return min(steps * self.config.data.batch_size // len(self.learning), self.config.epochs)
 
 
-def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer) -> None:
+def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer, loading: Loading = PLAIN) -> None:
     """Trains until the run is complete. Raises UsageError for a configuration that cannot be, RunBusy.
 
     Ctrl-C or SIGTERM: the step under way is finished and saved, then KeyboardInterrupt is raised.
     """
-    plan = _plan(config, data)
+    plan = _plan(config, data, loading)
     keras.utils.set_random_seed(config.seed)
-    model = _build(plan, data, run.folder.parent)  # before the folder is made: an impossible model leaves no run
+    model = _build(plan, run.folder.parent)  # before the folder is made: an impossible model leaves no run
     with run.lock():
         if run.is_complete:
             return
-        run.begin(config)
+        run.begin(config, data=data.fingerprint)
+        run.write_class_names(data.class_names)
         model, progress = _last_state(run, model)
-        observer.begin(run.folder, progress.step, plan.steps, plan.steps_per_epoch)
+        observer.begin(run.folder, progress.step, plan.steps, config.epochs)
         with asked_to_stop() as stopping:
             _run_steps(run, plan, model, progress, observer, stopping)
         run.save_model(main_model(model))
 
 
-def _plan(config: TrainConfig, data: DataSet) -> _Plan:
-    learning, validation = split_off(data.splits["train"], config.data.validation_examples or 0)
-    steps_per_epoch = dataset.steps_per_epoch(learning, config.data.batch_size)
-    if steps_per_epoch < 1:
-        raise UsageError(
-            f"A batch of {config.data.batch_size} needs as many training examples. Received: {len(learning)} "
-            "(without those for validation). Lower data.batch_size or data.validation_examples."
-        )
-    return _Plan(config, learning, validation, steps_per_epoch)
+def _plan(config: TrainConfig, data: DataSet, loading: Loading) -> _Plan:
+    if "train" not in data.splits:
+        raise UsageError(f"The data set {data.name} has no training split. It has: {', '.join(data.splits)}.")
+    learning, validation = splits(data, config.data.validation_examples)
+    return _Plan(config, learning, validation, input_shape(config, data), data.class_names, loading)
+
+
+def splits(data: DataSet, validation_examples: int | None) -> tuple[Split, Split]:
+    """(for learning, for validation); the meaning of `validation_examples` is DataConfig's. Raises UsageError."""
+    split = data.splits["train"]
+    if validation_examples is None and "validation" in data.splits:
+        return split, data.splits["validation"]
+    return split_off(split, min(5000, len(split) // 10) if validation_examples is None else validation_examples)
+
+
+def input_shape(config: TrainConfig, data: DataSet) -> Shape:
+    """(H, W, C) of what the network is shown. Raises UsageError."""
+    if config.data.input_shape is not None:
+        try:
+            return naming.parse_shape(config.data.input_shape)
+        except ValueError as error:
+            raise UsageError(f"data.input_shape: {error}") from None
+    if data.image_shape is not None:
+        return data.image_shape
+    if config.model not in cnn_tf.MODELS:
+        raise UsageError(f"model: {naming.unknown('model', config.model, cnn_tf.MODELS)}")
+    height, width, _ = cnn_tf.MODELS[config.model].keywords["input_shape"]
+    return height, width, data.channels
 
 
 def _last_state(run: Run, model: keras.Model) -> tuple[keras.Model, Progress]:
@@ -117,13 +158,14 @@ def split_off(split: Split, examples: int) -> tuple[Split, Split]:
     """(for learning, for validation): the last `examples` are for validation. Raises UsageError."""
     if examples >= len(split):
         raise UsageError(f"data.validation_examples must be below {len(split)}, all there are. Received: {examples}.")
-    return split.slice(0, len(split) - examples), split.slice(len(split) - examples, len(split))
+    first = len(split) - examples
+    return split.take(slice(first)), split.take(slice(first, None))
 
 
-def _build(plan: _Plan, data: DataSet, runs: Path) -> keras.Model:
+def _build(plan: _Plan, runs: Path) -> keras.Model:
     config = plan.config
     try:
-        model = cnn_tf.build(config.model, data.image_shape, len(data.class_names), **config.network.model_dump())
+        model = cnn_tf.build(config.model, plan.input_shape, len(plan.class_names), **config.network.model_dump())
     except ValueError as error:
         raise UsageError(f"model: {error}") from None
     if config.initial is not None:
@@ -131,7 +173,7 @@ def _build(plan: _Plan, data: DataSet, runs: Path) -> keras.Model:
     if config.freeze_backbone:
         _freeze_backbone(model, config)
     # Compiled, so that a saved model carries its optimizer's state; the steps are our own.
-    model.compile(optimizer=make_optimizer(config.optimizer, plan.steps_per_epoch, config.epochs))
+    model.compile(optimizer=make_optimizer(config.optimizer, plan.steps, config.epochs))
     return model
 
 
@@ -165,10 +207,9 @@ def _freeze_backbone(model: keras.Model, config: TrainConfig) -> None:
         raise UsageError(f"freeze_backbone: {config.model} has no weights in its head, so nothing is left to train.")
 
 
-def make_optimizer(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
-    """The optimizer with its learning rate schedule: linear warm-up, then a half cosine to zero."""
-    steps = steps_per_epoch * epochs
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
+def make_optimizer(config: OptimizerConfig, steps: int, epochs: int) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning rate schedule over `steps` steps: linear warm-up, then a half cosine to zero."""
+    warmup = min(round(config.warmup_epochs * steps / epochs), steps - 1)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else config.learning_rate,
         decay_steps=steps - warmup,
@@ -184,26 +225,44 @@ def _run_steps(
     run: Run, plan: _Plan, model: keras.Model, progress: Progress, observer: Observer, stopping: Callable[[], bool]
 ) -> None:
     """The remaining steps; keeps `progress`, history and checkpoints. Raises KeyboardInterrupt if asked to stop."""
-    step = make_step(model)
+    step, validate = make_step(model), _make_validation(model, plan)
     run.write_history(progress.history)
     saved = time.monotonic()
-    for batch, seconds in _timed(iter(dataset.for_training(plan.learning, plan.config, progress.step))):
-        sums = step(batch["image"], batch["label"])
+    for batch, seconds in _timed(dataset.reading(_batches(plan, progress.step))):
+        sums = step(batch)
         progress.step += 1
         progress.loss_sum += float(sums.loss)
         progress.correct += int(sums.correct)
-        progress.examples += plan.config.data.batch_size
+        progress.examples += len(batch["label"])
         progress.seconds += seconds()
         observer.step(progress)
-        ends_epoch = progress.step % plan.steps_per_epoch == 0
+        epochs = plan.epochs(progress.step)
+        ends_epoch = epochs > progress.epoch
         if ends_epoch:
-            observer.epoch(_end_epoch(model, progress, plan.validation))
+            _end_epoch(epochs, model, progress, validate)
+            observer.epoch(progress.history[-1])
         if ends_epoch or stopping() or time.monotonic() - saved > plan.config.checkpoint_seconds:
             run.save_checkpoint(model, progress)
             run.write_history(progress.history)
             saved = time.monotonic()
         if stopping() and progress.step < plan.steps:
             raise KeyboardInterrupt
+    if progress.examples:  # a worker of a tf.data service died, and took the last batches with it
+        _end_epoch(plan.config.epochs, model, progress, validate)
+        observer.epoch(progress.history[-1])
+        run.write_history(progress.history)
+
+
+def _batches(plan: _Plan, first_step: int) -> tf.data.Dataset:
+    return dataset.for_training(
+        plan.learning,
+        plan.config,
+        plan.input_shape,
+        len(plan.class_names),
+        first_step=first_step,
+        cache=plan.loading.cache,
+        service=plan.loading.service,
+    )
 
 
 def _timed(batches: Iterator[dict[str, tf.Tensor]]) -> Iterator[tuple[dict[str, tf.Tensor], Callable[[], float]]]:
@@ -217,59 +276,75 @@ def _timed(batches: Iterator[dict[str, tf.Tensor]]) -> Iterator[tuple[dict[str, 
 
 
 def make_step(model: keras.Model) -> Step:
-    """One optimizer step on a batch: images (B, H, W, C), labels (B,) -> sum of losses, number of correct answers."""
+    """One optimizer step on a batch as `dataset.for_training` has them -> sum of losses, number of correct answers."""
     # Known before tracing: a variable that comes to be inside a traced function cannot be saved.
     model.optimizer.build(model.trainable_variables)
 
-    def step(images: tf.Tensor, labels: tf.Tensor) -> _Sums:
+    def step(batch: Batch) -> _Sums:
         with tf.GradientTape() as tape:
-            logits, *auxiliary = keras.tree.flatten(model(images, training=True))
-            losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            loss = tf.reduce_mean(losses)
+            logits, *auxiliary = keras.tree.flatten(model(batch["image"], training=True))
+            losses = _losses(batch, logits)
+            loss = _weighted_mean(losses, batch)
             for others in auxiliary:
-                more = keras.losses.sparse_categorical_crossentropy(labels, others, from_logits=True)
-                loss += AUXILIARY_WEIGHT * tf.reduce_mean(more)
+                loss += AUXILIARY_WEIGHT * _weighted_mean(_losses(batch, others), batch)
         gradients = tape.gradient(loss, model.trainable_variables)
         model.optimizer.apply(gradients, model.trainable_variables)
-        return _Sums(tf.reduce_sum(losses), _count_correct(labels, logits))
+        return _Sums(tf.reduce_sum(losses), _count_correct(batch["label"], logits))
 
     traced: Step = tf.function(step, reduce_retracing=True)
     return traced
+
+
+def _losses(batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+    """(B,) cross-entropies to the mixed or smoothed targets if the batch has them, else to the labels."""
+    if "target" in batch:
+        return keras.losses.categorical_crossentropy(batch["target"], logits, from_logits=True)
+    return keras.losses.sparse_categorical_crossentropy(batch["label"], logits, from_logits=True)
+
+
+def _weighted_mean(losses: tf.Tensor, batch: Batch) -> tf.Tensor:
+    return tf.reduce_sum(batch["weight"] * losses) / tf.reduce_sum(batch["weight"])
 
 
 def _count_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.math.count_nonzero(tf.equal(labels, tf.argmax(logits, axis=-1)))
 
 
-def _end_epoch(model: keras.Model, progress: Progress, validation: Split) -> dict[str, float]:
+def _end_epoch(epoch: int, model: keras.Model, progress: Progress, validate: Validation) -> None:
     """Moves the epoch's sums into a row of the history."""
     row = {
-        "epoch": len(progress.history) + 1,
+        "epoch": epoch,
         "loss": progress.loss_sum / progress.examples,
         "accuracy": progress.correct / progress.examples,
         "learning_rate": float(model.optimizer.learning_rate),
         "seconds": progress.seconds,
         "examples_per_second": progress.examples / progress.seconds,
     }
-    if len(validation):
-        row |= _validate(model, validation)
-    progress.history.append(row)
+    progress.history.append(row | validate())
     progress.loss_sum, progress.correct, progress.examples, progress.seconds = 0.0, 0, 0, 0.0
-    return row
 
 
-def _validate(model: keras.Model, validation: Split) -> dict[str, float]:
-    logits = predict_logits(main_model(model), validation)
-    labels = tf.constant(validation.labels, tf.int64)
-    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    correct = int(_count_correct(labels, logits))
-    return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": correct / len(validation)}
+def _make_validation(model: keras.Model, plan: _Plan) -> Validation:
+    """Loss and accuracy on the validation examples as they are when it is called; nothing if there are none."""
+    split = plan.validation
+    if not len(split):
+        return dict
+    batches = dataset.for_evaluation(split, plan.config.data, plan.input_shape, cache=plan.loading.cache)
+    labels = tf.constant(split.labels)
+
+    def validate() -> dict[str, float]:
+        logits = predict_logits(main_model(model), batches)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        correct = int(_count_correct(labels, logits))
+        return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": correct / len(split)}
+
+    return validate
 
 
-def predict_logits(model: keras.Model, split: Split) -> tf.Tensor:
-    """(N, classes) logits of all examples, in order."""
+def predict_logits(model: keras.Model, batches: tf.data.Dataset) -> tf.Tensor:
+    """(N, classes) logits of all examples of batches as `dataset.for_evaluation` has them, in order."""
     infer = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    return tf.concat([infer(batch["image"]) for batch in dataset.for_evaluation(split)], axis=0)
+    return tf.concat([infer(batch["image"]) for batch in dataset.reading(batches)], axis=0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import CLASS_NAMES, pictures
+from support import CLASS_NAMES, pictures, write_data_set
 
 from cnn_tf.quiet import import_tensorflow
 
@@ -15,9 +15,9 @@ def quiet_tensorflow():
 
 @pytest.fixture(scope="session")
 def data_set():
-    from pipelines.array_folder import DataSet, Split
+    from pipelines import manifest
 
-    return DataSet("patterns", CLASS_NAMES, {"train": Split(*pictures(500, 1)), "test": Split(*pictures(120, 2))})
+    return manifest.from_arrays("patterns", CLASS_NAMES, {"train": pictures(500, 1), "test": pictures(120, 2)})
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +34,12 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
     """A folder as a user has it after `cnn-tf train`: data/, runs/patterns/, and models/ with one version."""
-    from pipelines import array_folder, export, train
+    from pipelines import export, train
     from pipelines.runs import Run
 
     folder = tmp_path_factory.mktemp("workplace")
     # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
-    array_folder.save(folder / "data" / "fashion_mnist", data_set, {})
+    write_data_set(folder / "data" / "fashion_mnist", data_set)
     run = Run(folder / "runs" / "patterns")
     train.train(run, tiny_config, data_set, SilentObserver())
     export.export(run, data_set, folder / "models", "patterns")
@@ -47,7 +47,7 @@ def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
 
 
 class SilentObserver:
-    def begin(self, run, first_step, steps, steps_per_epoch):
+    def begin(self, run, first_step, steps, epochs):
         self.first_step = first_step
 
     def step(self, progress):

@@ -7,9 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipelines.manifest import DataSet
 
 CLASS_NAMES = ["dark", "bright", "<striped> [red]"]
 
@@ -40,3 +45,41 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     noise = random.integers(0, 60, (count, 28, 28, 1))
     base = np.stack([np.full((28, 28, 1), 20), np.full((28, 28, 1), 190), np.tile([[[0]], [[190]]], (14, 28, 1))])
     return (base[labels] + noise).astype(np.uint8), labels
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A source of the pictures that a data set has in memory."""
+
+    data: DataSet
+    root: str = ""
+    kept: frozenset[str] = frozenset({"duplicate", "near_duplicate", "label_conflict"})
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.data.class_names
+
+    def list(self):
+        from pipelines.sources import Candidate
+
+        return [
+            Candidate(f"{split}/{number:05d}", self.data.class_names[label], split)
+            for split, part in sorted(self.data.splits.items())
+            for number, label in enumerate(part.labels)
+        ], []
+
+    def read(self, path: str) -> bytes:
+        split, _, number = path.partition("/")
+        return self.data.splits[split].storage.encoded[int(number)]
+
+
+def write_data_set(folder: Path, data: DataSet) -> None:
+    """Prepares the pictures of a data set in memory."""
+    from pipelines import prepare
+    from pipelines.prepare.observer import SilentObserver
+
+    prepare.prepare(Examples(data), folder, prepare.Settings(), SilentObserver())

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from support import CLASS_NAMES, cli, pictures, run_cli
 
-from cnn_tf.cli import COMMANDS
+from cnn_tf.cli import COMMANDS, GROUPS
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_models_lists_the_architectures(workplace):
     assert (parameters["lenet5"], parameters["lenet5_bn"], len(parameters)) == (61_706, 44_878, 51)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_every_command_has_help_with_an_example(workplace, command):
-    result = run_cli(command, "--help", cwd=workplace)
+    result = run_cli(*command.split(), "--help", cwd=workplace)
     assert result.returncode == 0
     assert "example" in result.stdout.lower()
 

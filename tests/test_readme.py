@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import CLASS_NAMES, pictures, run_cli
+from support import CLASS_NAMES, pictures, run_cli, write_data_set
 
 from serving.server import process
 
@@ -35,11 +35,11 @@ def commands(name):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A user's folder in which Fashion-MNIST is a small and easy data set."""
-    from pipelines.array_folder import DataSet, Split, save
+    from pipelines import manifest
 
     folder = tmp_path_factory.mktemp("readme")
-    data = DataSet("fashion_mnist", CLASS_NAMES, {"train": Split(*pictures(5500, 1)), "test": Split(*pictures(50, 2))})
-    save(folder / "data" / "fashion_mnist", data, {})
+    data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(5500, 1), "test": pictures(50, 2)})
+    write_data_set(folder / "data" / "fashion_mnist", data)
     return folder
 
 

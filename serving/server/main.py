@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before TensorFlow is imported: its start-up notes about GPUs and instruction sets are not for users of a server.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # And before gRPC is: it writes what it also raises.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 

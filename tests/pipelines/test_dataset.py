@@ -1,108 +1,150 @@
 from __future__ import annotations
 
-import io
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines import dataset, transforms
-from pipelines.array_folder import Split
-from pipelines.augment import augment
+from pipelines import cache, dataset, manifest
 from pipelines.config import AugmentConfig, DataConfig, TrainConfig
 
-SPLIT = Split(np.arange(50, dtype=np.uint8).repeat(4).reshape(50, 2, 2, 1), np.arange(50, dtype=np.uint8))
+SHAPE = (6, 5, 1)
+AUGMENTATIONS = {
+    "none": AugmentConfig(),
+    "shifted": AugmentConfig(flip=True, shift=1),
+    "all": AugmentConfig(
+        random_resized_crop=True, flip=True, rotation=20, brightness=0.3, policy="randaugment", mixup=0.4
+    ),
+}
 
 
-def training(first_step=0, **changes):
-    settings = {"epochs": 3, "seed": 5, "data": DataConfig(batch_size=8)} | changes
-    return list(dataset.for_training(SPLIT, TrainConfig(**settings), first_step).as_numpy_iterator())
+def split(examples):
+    """Picture number i has the value i everywhere."""
+    images = np.arange(examples, dtype=np.uint8).repeat(np.prod(SHAPE)).reshape(examples, *SHAPE)
+    return manifest.from_arrays("d", ["a", "b"], {"train": (images, np.arange(examples) % 2)}).splits["train"]
 
 
-def test_every_epoch_shows_examples_once_in_an_order_of_its_own():
-    labels = np.stack([batch["label"] for batch in training()]).reshape(3, 6 * 8)
-    assert all(len(set(epoch)) == 48 for epoch in labels.tolist())
+SPLIT = split(50)
+
+
+def config(**changes):
+    return TrainConfig(**{"epochs": 3, "seed": 5, "data": DataConfig(batch_size=8)} | changes)
+
+
+def training(examples=SPLIT, threads=None, **changes):
+    loading = {key: changes.pop(key) for key in ("first_step", "cache") if key in changes}
+    batches = dataset.for_training(examples, config(**changes), SHAPE, 2, **loading)
+    options = tf.data.Options()
+    if threads:
+        options.threading.private_threadpool_size = threads
+    return list(batches.with_options(options).as_numpy_iterator())
+
+
+def assert_equal(actual, expected):
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 16), st.integers(1, 4), st.integers(0, 2**40))
+def test_every_epoch_shows_every_example_exactly_once(examples, batch_size, epochs, seed):
+    part = SPLIT.take(np.arange(examples) % 50) if examples <= 50 else split(examples)
+    batches = training(part, epochs=epochs, seed=seed, data=DataConfig(batch_size=batch_size))
+    ids = np.concatenate([batch["id"] for batch in batches]).reshape(epochs, examples)
+    assert all(sorted(epoch) == sorted(name.encode() for name in part.ids) for epoch in ids)
+    assert len(batches) == dataset.steps(part, config(epochs=epochs, data=DataConfig(batch_size=batch_size)))
+    assert {len(batch["id"]) for batch in batches[:-1]} <= {batch_size}
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    labels = np.concatenate([batch["id"] for batch in training()]).reshape(3, 50)
     assert len({tuple(epoch) for epoch in labels.tolist()}) == 3
 
 
-def test_pictures_and_labels_stay_together():
-    for batch in training():
-        np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["label"])
-
-
-@pytest.mark.parametrize("first_step", [1, 5, 6, 7, 17])
-def test_going_on_from_any_step_gives_the_batches_that_were_left(first_step):
-    rest = training(first_step, augment=AugmentConfig(flip=True, shift=1))
-    unbroken = training(augment=AugmentConfig(flip=True, shift=1))[first_step:]
-    assert len(rest) == len(unbroken) == 18 - first_step
-    for actual, expected in zip(rest, unbroken, strict=True):
-        np.testing.assert_array_equal(actual["image"], expected["image"])
-        np.testing.assert_array_equal(actual["label"], expected["label"])
-
-
 def test_another_seed_gives_another_order():
-    assert training(seed=5)[0]["label"].tolist() != training(seed=6)[0]["label"].tolist()
+    assert training(seed=5)[0]["id"].tolist() != training(seed=6)[0]["id"].tolist()
+
+
+def test_pictures_labels_and_ids_stay_together():
+    for batch in training():
+        numbers = batch["image"][:, 0, 0, 0]
+        np.testing.assert_array_equal(numbers % 2, batch["label"])
+        assert [f"train-{number:05d}".encode() for number in numbers] == batch["id"].tolist()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_two_runs_and_any_number_of_threads_give_the_same_bytes(name):
+    expected = training(augment=AUGMENTATIONS[name], threads=1)
+    assert_equal(training(augment=AUGMENTATIONS[name], threads=16), expected)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_going_on_from_any_step_gives_the_batches_that_were_left(name):
+    unbroken = training(augment=AUGMENTATIONS[name])
+    for first_step in (1, 7, len(unbroken)):  # 7: after an epoch's end
+        assert_equal(training(augment=AUGMENTATIONS[name], first_step=first_step), unbroken[first_step:])
+
+
+def test_an_examples_randomness_is_its_own():
+    """It depends on seed, epoch and id, not on which other examples there are."""
+    seeds = [
+        {name: tuple(seed) for batch in training(part) for name, seed in zip(batch["id"], batch["seed"], strict=True)}
+        for part in (SPLIT, SPLIT.take(slice(10, 30)))
+    ]
+    assert set(seeds[1].items()) <= set(seeds[0].items())
+    assert len(set(seeds[0].values())) == 50
+
+
+def test_each_epoch_augments_anew():
+    batches = training(augment=AugmentConfig(brightness=0.9))
+    images = {}
+    for batch in batches:
+        for name, image in zip(batch["id"], batch["image"], strict=True):
+            images.setdefault(name, set()).add(image.tobytes())
+    assert sum(len(seen) == 3 for seen in images.values()) > 30
+
+
+def test_weights_come_with_their_examples():
+    weighted = dataclasses.replace(SPLIT, weights=np.arange(50, dtype=np.float32))
+    for batch in training(weighted):
+        np.testing.assert_array_equal(batch["weight"], batch["image"][:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(flip=True), AugmentConfig(random_resized_crop=True)])
+@pytest.mark.parametrize("place", ["auto", "disk"])
+def test_a_cache_changes_nothing(place, config, tmp_path):
+    notes = []
+    kept = cache.choose(place, tmp_path / "cache", notes.append)
+    expected = training(augment=config)
+    for _ in range(2):  # the second time, the file is there
+        assert_equal(training(augment=config, cache=kept), expected)
+    written = place == "disk" and config.flip  # random parts come from the files, which are on the disk
+    assert len(notes) == len(list(tmp_path.glob("cache/*"))) == written
+
+
+@pytest.mark.parametrize(("budget", "made"), [(1500, 50), (1499, 150)])
+@pytest.mark.parametrize("spec", [tf.TensorSpec(SHAPE, tf.uint8), tf.TensorSpec((), tf.string)])
+def test_auto_keeps_what_fits_the_budget(budget, made, spec, tmp_path):
+    calls = []
+
+    def make(number):
+        tf.py_function(lambda: calls.append(1), [], [])
+        return tf.zeros(spec.shape, spec.dtype)
+
+    kept = cache.choose("auto", tmp_path, str, budget)(make, cache.Content(spec, 50, 1500, "key"))
+    for _ in range(3):
+        list(tf.data.Dataset.range(50).map(kept))
+    assert len(calls) == made
 
 
 def test_evaluation_shows_every_example_once_in_order():
-    labels = np.concatenate([batch["label"] for batch in dataset.for_evaluation(SPLIT, 16).as_numpy_iterator()])
-    assert labels.tolist() == list(range(50))
-
-
-def example(image):
-    return {"image": tf.constant(image), "label": tf.constant(0, tf.int64), "seed": tf.constant([1, 2], tf.int64)}
-
-
-@pytest.mark.parametrize(
-    "config", [AugmentConfig(flip=True), AugmentConfig(shift=2), AugmentConfig(flip=True, shift=3)]
-)
-def test_augmentation_keeps_shape_and_type_and_repeats_itself(config):
-    image = np.random.default_rng(0).integers(1, 256, (9, 7, 3), dtype=np.uint8)
-    eager = augment(config)(example(image))["image"].numpy()
-    graph = tf.function(augment(config))(example(image))["image"].numpy()
-    assert eager.shape == image.shape
-    assert eager.dtype == np.uint8
-    np.testing.assert_array_equal(eager, graph)
-
-
-def test_no_augmentation_changes_nothing():
-    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(augment(AugmentConfig())(example(image))["image"], image)
-
-
-def encoded(image, kind):
-    buffer = io.BytesIO()
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, kind)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpeg", "webp"])
-def test_decodes_every_format(kind, channels):
-    image = np.full((20, 30, 3), 77, np.uint8)
-    for function in (transforms.decode(channels), tf.function(transforms.decode(channels))):
-        decoded = function(tf.constant(encoded(image, kind))).numpy()
-        assert decoded.shape == (20, 30, channels)
-        assert abs(decoded.astype(int) - 77).max() <= 2
-
-
-@pytest.mark.parametrize("content", [b"", b"B", b"BM", b"GIF8", b"RIFF", b"\xff\xd8", b"text"])
-def test_what_is_no_picture_is_refused(content):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        transforms.decode(1)(tf.constant(content))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_png_of_the_right_size_comes_out_as_it_went_in(channels):
-    image = np.random.default_rng(0).integers(0, 256, (28, 28, channels), dtype=np.uint8)
-    transform = transforms.decode_and_resize(28, 28, channels)
-    for function in (transform, tf.function(transform)):
-        np.testing.assert_array_equal(function(tf.constant(encoded(image, "png"))), image)
-
-
-def test_resizing_keeps_the_range_and_the_mean():
-    image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    resized = transforms.resize(20, 30)(tf.constant(image)).numpy()
-    assert (resized.shape, resized.dtype) == ((20, 30, 3), np.uint8)
-    assert abs(resized.mean() - image.mean()) < 1
+    batches = list(dataset.for_evaluation(SPLIT, DataConfig(), SHAPE, 16).as_numpy_iterator())
+    assert np.concatenate([batch["id"] for batch in batches]).tolist() == [name.encode() for name in SPLIT.ids]
+    assert [len(batch["label"]) for batch in batches] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(dataset.pictures(SPLIT, DataConfig(), SHAPE)[:, 0, 0, 0], np.arange(50))

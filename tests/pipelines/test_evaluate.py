@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipelines import evaluate
-from pipelines.array_folder import Split
 from pipelines.errors import UsageError
 from pipelines.runs import Run
 
@@ -25,10 +25,13 @@ def test_measures_a_case_worked_out_by_hand():
 
 
 def test_worst_mistakes_are_the_surest_wrong_answers():
-    split = Split(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 1, 0], np.uint8))
+    labels = np.array([0, 1, 1, 0])
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.7, 0.3]])
-    mistakes = evaluate.worst_mistakes(split, probabilities)
+    mistakes = evaluate.worst_mistakes(
+        labels, probabilities, lambda number: tf.fill((2, 2, 1), tf.cast(number, tf.uint8))
+    )
     assert [(mistake.index, mistake.label, mistake.predicted) for mistake in mistakes] == [(2, 1, 0), (1, 1, 0)]
+    assert [mistake.image.max() for mistake in mistakes] == [2, 1]
 
 
 def test_writes_evaluation_and_report(workplace, data_set):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from support import CLASS_NAMES, until
 
 from pipelines import export
+from pipelines.config import DataConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.runs import Run
 
@@ -24,6 +25,10 @@ def loaded(workplace):
     return tf.saved_model.load(str(workplace / "models" / "patterns" / "1"))
 
 
+def some(data_set, count):
+    return export.read_pictures(data_set.splits["test"].take(slice(count)), DataConfig(), (28, 28, 1))
+
+
 def test_signatures_and_names(loaded):
     default, encoded, classify = (loaded.signatures[name] for name in ("serving_default", "serving_bytes", "classify"))
     outputs = {"logits", "probabilities", "top_scores", "top_classes", "top_labels"}
@@ -34,11 +39,10 @@ def test_signatures_and_names(loaded):
 
 
 def test_all_signatures_answer_as_the_keras_model(loaded, run, data_set):
-    pictures = data_set.splits["test"].images[:20]
+    images, encoded = some(data_set, 20)
     model = keras.saving.load_model(run.model)
-    expected = tf.nn.softmax(model(pictures)).numpy()
-    encoded = tf.stack([tf.io.encode_png(picture) for picture in pictures])
-    by_array = loaded.signatures["serving_default"](images=tf.constant(pictures))
+    expected = tf.nn.softmax(model(images)).numpy()
+    by_array = loaded.signatures["serving_default"](images=images)
     by_bytes = loaded.signatures["serving_bytes"](image_bytes=encoded)
     np.testing.assert_allclose(by_array["probabilities"], expected, atol=1e-6)
     np.testing.assert_array_equal(by_array["logits"], by_bytes["logits"])
@@ -77,28 +81,24 @@ def test_a_base_path_that_is_a_file_is_refused(run, data_set, tmp_path):
 
 def test_a_model_that_answers_differently_is_refused(run, data_set, workplace):
     model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, data_set.class_names)
+    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
     model.get_layer("logits").bias.assign_add([0.001, 0, 0])
     with pytest.raises(ExportRefused, match="differs from the trained model by 0.001"):
-        export.check(
-            model, endpoints, workplace / "models" / "patterns" / "1", data_set.splits["test"].images[:4], CLASS_NAMES
-        )
+        export.check(model, endpoints, workplace / "models" / "patterns" / "1", some(data_set, 4), CLASS_NAMES)
 
 
 def test_a_model_with_nan_is_refused(run, data_set, workplace):
     model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, data_set.class_names)
+    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
     model.get_layer("logits").bias.assign_add([np.nan, 0, 0])
     with pytest.raises(ExportRefused):
-        export.check(
-            model, endpoints, workplace / "models" / "patterns" / "1", data_set.splits["test"].images[:4], CLASS_NAMES
-        )
+        export.check(model, endpoints, workplace / "models" / "patterns" / "1", some(data_set, 4), CLASS_NAMES)
 
 
 def test_swapped_class_names_are_refused(run, data_set, workplace):
     model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, data_set.class_names)
-    pictures = data_set.splits["test"].images[:20]
+    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
+    pictures = some(data_set, 20)
     with pytest.raises(ExportRefused, match="class"):
         export.check(model, endpoints, workplace / "models" / "patterns" / "1", pictures, CLASS_NAMES[::-1])
 

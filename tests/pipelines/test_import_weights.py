@@ -14,8 +14,7 @@ from support import CLASS_NAMES, run_cli
 from support import pictures as pictures_and_labels
 
 from cnn_tf.errors import WeightsMismatch
-from pipelines import train
-from pipelines.array_folder import DataSet, Split
+from pipelines import manifest, train
 from pipelines.config import DataConfig, NetworkConfig, TrainConfig
 from pipelines.errors import UsageError
 from pipelines.import_weights import import_weights
@@ -190,7 +189,7 @@ def test_impossible_starts_are_refused_and_leave_no_run(tmp_path, imported, data
 def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, tiny_config):
     run = Run(tmp_path / "run")
     images, labels = pictures_and_labels(24, 1)
-    few = DataSet("large", CLASS_NAMES, {"train": Split(images.repeat(3, axis=1).repeat(3, axis=2), labels)})
+    few = manifest.from_arrays("large", CLASS_NAMES, {"train": (images.repeat(3, axis=1).repeat(3, axis=2), labels)})
     config = tiny_config.model_copy(
         update={
             "model": "googlenet_d2l",

@@ -37,7 +37,7 @@ def test_the_run_folder_tells_everything(workplace, tiny_config):
 
 
 def test_the_learning_rate_rises_and_falls_to_zero():
-    schedule = train.make_optimizer(OptimizerConfig(learning_rate=0.1, warmup_epochs=1), 10, 3)._learning_rate
+    schedule = train.make_optimizer(OptimizerConfig(learning_rate=0.1, warmup_epochs=1), 30, 3)._learning_rate
     rates = [float(schedule(step)) for step in range(31)]
     assert rates[0] == 0
     assert rates[10] == pytest.approx(0.1)
@@ -88,7 +88,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path, data_set, tiny_confi
     [
         (TrainConfig(model="lenet", data=DataConfig(validation_examples=0)), "Unknown model 'lenet'"),
         (TrainConfig(data=DataConfig(validation_examples=500)), "must be below 500"),
-        (TrainConfig(data=DataConfig(batch_size=999, validation_examples=0)), "A batch of 999 needs as many"),
+        (TrainConfig(data=DataConfig(input_shape="28x28")), "data.input_shape: .* must be HEIGHTxWIDTHxCHANNELS"),
     ],
 )
 def test_impossible_settings_are_refused_and_leave_no_run(tmp_path, data_set, config, message):

@@ -1,0 +1,159 @@
+"""Batches prepared on other machines: TensorFlow's tf.data service, as two commands and one function.
+
+    cnn-tf data dispatcher --work-dir DIR        once: hands out the work
+    cnn-tf data worker --dispatcher HOST:PORT    on each machine that reads, decodes and augments; the data set's folder
+                                                 must be there too, at the same path
+    cnn-tf train ... --data-service grpc://HOST:PORT
+
+The dispatcher hands each batch's number to one worker, so a batch is the same as without the service, and comes exactly once,
+but batches come as they are ready. With a worker that dies go those that it had begun: each comes at most once. A worker that
+joins takes part at once. A dispatcher with a work directory may be restarted on its port.
+
+TensorFlow's servers listen on all of the machine's addresses and run any graph they are sent: for trusted networks only.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_tf.quiet import import_tensorflow
+from pipelines.errors import DataUnavailable, PipelineError, UsageError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+CONNECT_SECONDS = 10.0
+
+# TensorFlow asks a dead worker for the rest of its share for an hour. What ends a training instead is that batches come
+# which are so far past its last one that none before can still be on its way.
+SPARE_BATCHES = 64
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")]
+
+
+def distribute(dataset: tf.data.Dataset, first: int, end: int, service: str) -> tf.data.Dataset:
+    """The batches with positions `first` to before `end`, prepared by workers; fewer only if a worker dies.
+
+    dataset: begins with a range of batch numbers and goes on past `end`, without end at best; its elements are
+        dictionaries with "position", int64 (B,), the places of its examples in the order of the training.
+    service: "grpc://HOST:PORT" of the dispatcher.
+
+    Raises UsageError for another form of address, DataUnavailable if nobody listens there.
+    """
+    import tensorflow as tf
+
+    host, port = _address(service, "grpc://HOST:PORT")
+    _require_reachable(host, port)
+    batch_size = dataset.element_spec["position"].shape[0]
+    distributed = dataset.apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=f"grpc://{host}:{port}",
+            compression=None,  # pixels hardly shrink
+            target_workers="ANY",
+        )
+    )
+    spare = distributed.take_while(lambda batch: batch["position"][0] < end + SPARE_BATCHES * batch_size)
+    return spare.filter(lambda batch: batch["position"][0] < end).take((end - first) // batch_size)
+
+
+def dispatcher(
+    port: Port = 5050,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", file_okay=False, help="Keep what was handed out here, to go on after a restart."),
+    ] = None,
+) -> None:
+    """Hand out the work of preparing batches, until SIGTERM or Ctrl-C.
+
+    Example: cnn-tf data dispatcher --work-dir service
+    """
+    with _asked_to_stop() as stop:
+        import_tensorflow()
+        import tensorflow as tf
+
+        if work_dir is not None:
+            work_dir.mkdir(parents=True, exist_ok=True)
+        config = tf.data.experimental.service.DispatcherConfig(
+            port=port, work_dir=work_dir and str(work_dir.resolve()), fault_tolerant_mode=work_dir is not None
+        )
+        try:
+            server = tf.data.experimental.service.DispatchServer(config)
+        except tf.errors.OpError as error:
+            raise _not_started(error, port) from error
+        typer.echo(f"Ready. Dispatcher: {server.target}")
+        stop.wait()
+
+
+def worker(
+    dispatcher: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the dispatcher listens.")],
+    port: Port = 0,
+    host: Annotated[str, typer.Option(help="Name by which trainings reach this machine.")] = "localhost",
+) -> None:
+    """Prepare batches for trainings, until SIGTERM or Ctrl-C.
+
+    Example: cnn-tf data worker --dispatcher localhost:5050
+    """
+    with _asked_to_stop() as stop:
+        address = _address(dispatcher, "HOST:PORT")
+        _require_reachable(*address)
+        import_tensorflow()
+        import tensorflow as tf
+
+        config = tf.data.experimental.service.WorkerConfig(
+            dispatcher_address="{}:{}".format(*address), worker_address=f"{host}:%port%", port=port
+        )
+        try:
+            server = tf.data.experimental.service.WorkerServer(config)
+        except tf.errors.OpError as error:
+            raise _not_started(error, port) from error
+        typer.echo(f"Ready. Worker: {server._address}")  # no public name tells the port that was free
+        stop.wait()
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Gives what SIGTERM and Ctrl-C set."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _address(text: str, form: str) -> tuple[str, int]:
+    """Host and port of an address in the form "grpc://HOST:PORT" or "HOST:PORT". Raises UsageError."""
+    scheme = form.removesuffix("HOST:PORT")
+    match = re.fullmatch(re.escape(scheme) + r"([^/:\s]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", text)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise UsageError(
+            f"Expected the dispatcher's address as {form}, such as {scheme}localhost:5050. Received: {text!r}."
+        )
+    return match[1], int(match[2])
+
+
+def _require_reachable(host: str, port: int) -> None:
+    """TensorFlow would try for an hour. Raises DataUnavailable."""
+    try:
+        socket.create_connection((host.strip("[]"), port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise DataUnavailable(
+            f"No dispatcher answers at {host}:{port} ({error.strerror or error}). Start one there: "
+            f"cnn-tf data dispatcher --port {port}"
+        ) from error
+
+
+def _not_started(error: Exception, port: int) -> PipelineError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return DataUnavailable(f"The server could not start on port {port}: {reason}. Choose another --port.")
