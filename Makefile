@@ -26,6 +26,8 @@ format: .venv/dev.stamp ## put the code into the house's format
 
 bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/
 	.venv/bin/python -m benchmarks.client_import
+	.venv/bin/python -m benchmarks.data
+	.venv/bin/python -m benchmarks.data_memory
 
 docs: .venv/dev.stamp   ## draw the pictures of docs/lecture-note.md anew (trains, takes minutes)
 	.venv/bin/python -m docs.drawings

@@ -14,14 +14,16 @@ TensorFlow's servers listen on all of the machine's addresses and run any graph 
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -40,11 +42,11 @@ SPARE_BATCHES = 64
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")]
 
 
-def distribute(dataset: tf.data.Dataset, first: int, end: int, service: str) -> tf.data.Dataset:
-    """The batches with positions `first` to before `end`, prepared by workers; fewer only if a worker dies.
+def distribute(dataset: tf.data.Dataset, steps: range, batch_size: int, service: str) -> tf.data.Dataset:
+    """The batches of `steps`, prepared by workers; fewer only if a worker dies.
 
-    dataset: begins with a range of batch numbers and goes on past `end`, without end at best; its elements are
-        dictionaries with "position", int64 (B,), the places of its examples in the order of the training.
+    dataset: begins with a range of batch numbers and goes on past the last step, without end at best; its elements are
+        dictionaries with "position", int64 (batch_size,), the places of its examples in the order of the training.
     service: "grpc://HOST:PORT" of the dispatcher.
 
     Raises UsageError for another form of address, DataUnavailable if nobody listens there.
@@ -53,7 +55,6 @@ def distribute(dataset: tf.data.Dataset, first: int, end: int, service: str) -> 
 
     host, port = _address(service, "grpc://HOST:PORT")
     _require_reachable(host, port)
-    batch_size = dataset.element_spec["position"].shape[0]
     distributed = dataset.apply(
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
@@ -62,8 +63,8 @@ def distribute(dataset: tf.data.Dataset, first: int, end: int, service: str) -> 
             target_workers="ANY",
         )
     )
-    spare = distributed.take_while(lambda batch: batch["position"][0] < end + SPARE_BATCHES * batch_size)
-    return spare.filter(lambda batch: batch["position"][0] < end).take((end - first) // batch_size)
+    spare = distributed.take_while(lambda batch: batch["position"][0] < (steps.stop + SPARE_BATCHES) * batch_size)
+    return spare.filter(lambda batch: batch["position"][0] < steps.stop * batch_size).take(len(steps))
 
 
 def dispatcher(
@@ -90,8 +91,7 @@ def dispatcher(
             server = tf.data.experimental.service.DispatchServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        typer.echo(f"Ready. Dispatcher: {server.target}")
-        stop.wait()
+        _serve(f"Ready. Dispatcher: {server.target}", stop)
 
 
 def worker(
@@ -116,8 +116,15 @@ def worker(
             server = tf.data.experimental.service.WorkerServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        typer.echo(f"Ready. Worker: {server._address}")  # no public name tells the port that was free
-        stop.wait()
+        _serve(f"Ready. Worker: {server._address}", stop)  # no public name tells the port that was free
+
+
+def _serve(ready: str, stop: threading.Event) -> NoReturn:
+    """Ends the process: TensorFlow would wait, up to a minute, for batches that nobody wants any more."""
+    typer.echo(ready)
+    stop.wait()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 @contextmanager

@@ -54,15 +54,13 @@ def for_training(
     """
     read = _training_example(split, config, input_shape, cache)
     mixed = augment.mix(config.augment, num_classes)
+    batch_size = config.data.batch_size
     if service is None:
-        return _batches(read, _positions(split, config, first_step), config).map(mixed).prefetch(2)
-    first, end = (step * config.data.batch_size for step in (first_step, steps(split, config)))
-    shared = distribute(_batches(read, _endless_positions(config, first_step), config).map(mixed), first, end, service)
-    return shared.prefetch(2)
-
-
-def _batches(read: Callable[[tf.Tensor], Example], positions: tf.data.Dataset, config: TrainConfig) -> tf.data.Dataset:
-    return positions.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(config.data.batch_size)
+        examples = _positions(split, config, first_step).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.batch(batch_size).map(mixed).prefetch(2)
+    examples = _endless_positions(config, first_step).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = examples.batch(batch_size, drop_remainder=True).map(mixed)
+    return distribute(batches, range(first_step, steps(split, config)), batch_size, service).prefetch(2)
 
 
 def _positions(split: Split, config: TrainConfig, first_step: int) -> tf.data.Dataset:

@@ -49,10 +49,15 @@ def plant(folder: Path) -> dict[str, list[str]]:
     loop.symlink_to(loop.name)
     planted[ProblemKind.UNREADABLE] = [loop.relative_to(folder).as_posix()]
 
+    outside = place / "fault_outside.jpg"
+    outside.symlink_to(__file__)
+    planted[ProblemKind.OUTSIDE_LINK] = [outside.relative_to(folder).as_posix()]
+
     original = next(victims)
     put(ProblemKind.DUPLICATE, original.with_name(f"{original.stem}_again{original.suffix}"), original.read_bytes())
     original = next(victims)
-    other = next(path for path in sorted(folder.iterdir()) if path.is_dir() and path != original.parent)
+    own_class = folder / original.relative_to(folder).parts[0]
+    other = next(path for path in sorted(folder.iterdir()) if path.is_dir() and path != own_class)
     put(ProblemKind.LABEL_CONFLICT, other / f"fault_conflict{original.suffix}", original.read_bytes())
     planted[ProblemKind.LABEL_CONFLICT].append(original.relative_to(folder).as_posix())
     original = next(path for path in victims if _split(path.read_bytes()) == "test")

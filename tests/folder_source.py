@@ -1,13 +1,15 @@
-"""Pictures in a folder of class folders as a source, and a command that prepares them: python folder_source.py FROM TO."""
+"""A folder of class folders as a source whose groups and kept problems a test chooses, and a command that prepares one:
+python folder_source.py FROM TO.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.problems import Problem
-from pipelines.sources.base import Candidate
+from pipelines import sources
 
 
 @dataclass
@@ -16,24 +18,17 @@ class FolderSource:
     name: str = "pictures"
     kept: frozenset[str] = frozenset()
     class_names: tuple[str, ...] = ()
-    has_splits: bool = False
-    """Whether FOLDER/SPLIT/CLASS/ instead of FOLDER/CLASS/."""
     groups: dict[str, str] = field(default_factory=dict)
+    """Path -> group."""
 
     @property
     def root(self) -> str:
         return str(self.folder)
 
-    def list(self) -> tuple[list[Candidate], list[Problem]]:
-        paths = sorted(p for p in self.folder.rglob("*") if p.is_symlink() or not p.is_dir())
-        return [self._candidate(path) for path in paths], []
-
-    def _candidate(self, path: Path) -> Candidate:
-        name = path.relative_to(self.folder).as_posix()
-        *split, label, _ = name.split("/")
-        state = path.lstat()
-        stamp = f"{state.st_size}-{state.st_mtime_ns}"
-        return Candidate(name, label, split[0] if self.has_splits else None, self.groups.get(name, ""), stamp=stamp)
+    def list(self) -> sources.Listing:
+        candidates, problems = sources.open_source(str(self.folder)).list()
+        grouped = [dataclasses.replace(found, group=self.groups.get(found.path, "")) for found in candidates]
+        return grouped, problems
 
     def read(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()

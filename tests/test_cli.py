@@ -90,14 +90,17 @@ def test_an_unknown_model_or_server_is_told(server, workplace, photos):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["prepare", "mnst"], "Unknown data set 'mnst'. Expected one of: fashion_mnist."),
+        (["prepare", "mnst"], "There is no file or folder 'mnst', and no data set of that name."),
         (["train", "nothing"], "Unknown preset 'nothing'"),
         (
             ["train", "-s", "model=lenet_5", "-s", "data.validation_examples=0", "--name", "x"],
             "Unknown model 'lenet_5'. Did you mean 'lenet5'? Expected one of: alexnet, ",
         ),
         (["train", "-s", "epoch=3"], "Unknown key 'epoch'. Did you mean 'epochs'?"),
-        (["train", "-s", "data.source=cifar", "--name", "x"], "Unknown data set 'cifar'"),
+        (
+            ["train", "-s", "data.source=cifar", "--name", "x"],
+            "There is no data set 'cifar' in data.",
+        ),
         (["train", "--name", "patterns"], "begun with other settings"),
         (["evaluate", "nothing"], "The run runs/nothing does not exist"),
         (["export", "nothing"], "The run runs/nothing does not exist"),

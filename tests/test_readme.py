@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from support import CLASS_NAMES, pictures, run_cli, write_data_set
@@ -40,6 +41,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(5500, 1), "test": pictures(50, 2)})
     write_data_set(folder / "data" / "fashion_mnist", data)
+    for name in ("rose", "tulip"):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number, image in enumerate(np.random.default_rng(len(name)).integers(0, 256, (16, 40, 50, 3), np.uint8)):
+            Image.fromarray(image).save(folder / "photos" / name / f"{number}.jpg")
     return folder
 
 

@@ -6,25 +6,21 @@ import collections
 import functools
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import cli
 
-from pipelines import data_service
+from pipelines import data_service, dataset
+from pipelines.config import AugmentConfig, DataConfig, TrainConfig
 from pipelines.errors import DataUnavailable, UsageError
+from pipelines.manifest import DataSet
 from pipelines.storage import Files, Shards, Storage
 
 BATCH = 8
-COMMAND = (
-    "import typer; from cnn_tf import console; from pipelines import data_service\n"
-    "app = typer.Typer(add_completion=False)\n"
-    "for command in (data_service.dispatcher, data_service.worker): app.command()(console.reporting_errors(command))\n"
-    "app()"
-)
 
 
 class Server:
@@ -32,7 +28,7 @@ class Server:
 
     def __init__(self, *arguments: str | int | Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *map(str, arguments)],
+            cli("data", *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -98,8 +94,32 @@ def first_positions(dataset: tf.data.Dataset) -> Iterator[int]:
 
 def test_every_batch_comes_exactly_once_from_where_the_training_goes_on(service: str) -> None:
     first, end = 10 * BATCH, 210 * BATCH
-    seen = list(first_positions(data_service.distribute(batches(first), first, end, service)))
+    seen = list(
+        first_positions(data_service.distribute(batches(first), range(first // BATCH, end // BATCH), BATCH, service))
+    )
     assert sorted(seen) == list(range(first, end, BATCH))
+
+
+def test_a_training_gets_the_batches_that_it_would_make_itself(service: str, data_set: DataSet) -> None:
+    config = TrainConfig(
+        epochs=2,
+        data=DataConfig(batch_size=BATCH),
+        augment=AugmentConfig(random_resized_crop=True, flip=True, mixup=0.2),
+    )
+    split = data_set.splits["test"].take(slice(50))
+
+    def by_position(address: str | None) -> dict[int, dict[str, np.ndarray]]:
+        made = dataset.for_training(split, config, (28, 28, 1), 3, first_step=1, service=address)
+        return {int(batch["position"][0]): batch for batch in made.as_numpy_iterator()}
+
+    own, shared = by_position(None), by_position(service)
+    assert own.keys() == shared.keys()
+    *whole, last = sorted(own)
+    for position in whole:
+        for key, value in own[position].items():
+            np.testing.assert_array_equal(value, shared[position][key])
+    # Filled up with examples of another epoch.
+    assert own[last]["id"].tolist() == shared[last]["id"].tolist()[: len(own[last]["id"])]
 
 
 def test_with_a_killed_worker_go_only_the_batches_it_had_begun(dispatcher: Server, service: str) -> None:
@@ -107,7 +127,9 @@ def test_with_a_killed_worker_go_only_the_batches_it_had_begun(dispatcher: Serve
     _ = third.address
     end = 400 * BATCH
     seen = []
-    for number, position in enumerate(first_positions(data_service.distribute(batches(), 0, end, service))):
+    for number, position in enumerate(
+        first_positions(data_service.distribute(batches(), range(end // BATCH), BATCH, service))
+    ):
         seen.append(position)
         if number == 100:
             third.kill()
@@ -120,7 +142,7 @@ def test_a_restarted_dispatcher_goes_on_and_a_worker_that_joins_helps(tmp_path: 
     first = Server("dispatcher", "--port", 0, "--work-dir", tmp_path / "work")
     servers = [start_worker(first)]
     end = 200 * BATCH
-    dataset = data_service.distribute(batches(), 0, end, f"grpc://{first.address}")
+    dataset = data_service.distribute(batches(), range(end // BATCH), BATCH, f"grpc://{first.address}")
     seen = []
     for number, position in enumerate(first_positions(dataset)):
         seen.append(position)
@@ -147,7 +169,7 @@ def shards(folder: Path) -> Storage:
         writer.write(example)
         writer.write(example)
     zeros = np.zeros(200_000, np.int64)
-    return Shards([str(path)], zeros, zeros + len(example) + 16, zeros + len(b"pixels"))
+    return Shards([str(path)], zeros, zeros + len(example) + 16)
 
 
 @pytest.mark.parametrize("make", [files, shards])
@@ -156,7 +178,9 @@ def test_workers_read_from_storage_whose_tables_have_200_000_rows(
 ) -> None:
     read = make(tmp_path).reader()
     dataset = batches().map(lambda batch: {**batch, "encoded": tf.map_fn(read, batch["position"], tf.string)})
-    pictures = [batch["encoded"].numpy().tolist() for batch in data_service.distribute(dataset, 0, 4 * BATCH, service)]
+    pictures = [
+        batch["encoded"].numpy().tolist() for batch in data_service.distribute(dataset, range(4), BATCH, service)
+    ]
     assert pictures == [[b"pixels"] * BATCH] * 4
 
 
@@ -167,7 +191,7 @@ def test_an_unreachable_dispatcher_is_one_line_not_an_hour() -> None:
         with pytest.raises(
             DataUnavailable, match=f"No dispatcher answers at localhost:{port} .*cnn-tf data dispatcher"
         ):
-            data_service.distribute(batches(), 0, BATCH, f"grpc://localhost:{port}")
+            data_service.distribute(batches(), range(1), BATCH, f"grpc://localhost:{port}")
 
 
 @pytest.mark.parametrize(
@@ -175,4 +199,4 @@ def test_an_unreachable_dispatcher_is_one_line_not_an_hour() -> None:
 )
 def test_other_addresses_are_refused(service: str) -> None:
     with pytest.raises(UsageError, match=f"as grpc://HOST:PORT.*Received: {service!r}"):
-        data_service.distribute(batches(), 0, BATCH, service)
+        data_service.distribute(batches(), range(1), BATCH, service)
