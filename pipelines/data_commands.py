@@ -118,7 +118,8 @@ def _prepare(source: Source, folder: Path, settings: Settings, dry_run: bool = F
     with observer.showing(console.err) as progress:
         prepared = (stage.rehearse if dry_run else stage.prepare)(source, folder, settings, progress)
     splits = ", ".join(f"{count:,} {name}" for name, count in prepared.splits.items())
-    console.note(f"{'Would make' if dry_run else 'Wrote'} {folder}: {splits}")
+    done = "Would make" if dry_run else "Wrote" if prepared.added else "There already:"
+    console.note(f"{done} {folder}: {splits}")
     if not dry_run:
         console.note(f"Report: {folder / stage.REPORT}")
 

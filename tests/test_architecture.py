@@ -17,7 +17,7 @@ def test_import_rules():
     assert result.returncode == 0, result.stdout
 
 
-LIGHT = ["serving.client", "serving.wire", "pipelines.commands"]
+LIGHT = ["serving.client", "serving.wire", "pipelines.commands", "pipelines.data_service", "pipelines.sources"]
 LIGHT += ["cnn_tf.cli", "cnn_tf.shapes", "cnn_tf.description", "cnn_tf.scratch", "cnn_tf.promises"]
 
 

@@ -72,7 +72,7 @@ SOURCES: Mapping[str, Kind] = {
         _named("emoji"),
         _without_columns(open_emoji),
         "emoji",
-        "720 colour pictures, 136x128: animals, flags, food, smileys",
+        "712 colour pictures, 136x128: animals, flags, food, smileys",
     ),
     "keras": Kind(
         _prefixed("keras:"),

@@ -1,4 +1,4 @@
-"""Emoji: some 720 small colour pictures in four classes, out of a font that Debian distributes.
+"""Emoji: 712 small colour pictures in four classes, out of a font that Debian distributes.
 
 Pictures: Noto Color Emoji (Google, SIL Open Font License 1.1), bitmaps of 136x128 pixels. Classes: Unicode's emoji-test.txt
 (UTS #51), by its groups.
@@ -19,6 +19,7 @@ from pipelines.sources.folder import Folder, open_folder
 from pipelines.sources.location import Location
 
 NAME = "emoji"
+VERSION = "2"  # of what `extract` makes
 PACKAGES = ("fonts-noto-color-emoji", "unicode-data")
 FONT = Path("usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 GROUPS = Path("usr/share/unicode/emoji/emoji-test.txt")
@@ -39,7 +40,7 @@ Sequence = tuple[int, ...]
 
 def open_emoji(location: Location) -> Folder:
     """The source, from the cache or else from Debian's packages. Raises DataUnavailable, UsageError."""
-    folder = cache_folder() / NAME
+    folder = cache_folder() / NAME / VERSION
     if not folder.is_dir():
         logging.getLogger(__name__).info("Extracting pictures from Debian's packages %s", ", ".join(PACKAGES))
         try:
@@ -56,10 +57,15 @@ def open_emoji(location: Location) -> Folder:
 
 
 def extract(font: Path, groups: Path, folder: Path) -> None:
-    """Writes the pictures as `folder`/CLASS/CODEPOINTS.png. Raises UsageError if fontTools is not installed."""
+    """Writes the pictures as `folder`/CLASS/CODEPOINTS.png; of flags that are drawn alike, the first.
+
+    Raises UsageError if fontTools is not installed.
+    """
     pictures = _bitmaps(font)
+    written = set()
     for name, sequence in _emoji(groups.read_text(encoding="utf-8")):
-        if (picture := pictures.get(sequence)) is not None:
+        if (picture := pictures.get(sequence)) is not None and picture not in written:
+            written.add(picture)
             path = folder / name / ("-".join(f"{point:04x}" for point in sequence) + ".png")
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(picture)
