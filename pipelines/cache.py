@@ -41,18 +41,31 @@ BUDGET = 2**30
 
 
 def choose(place: Place, folder: Path, report: Callable[[str], None], budget: int = BUDGET) -> Cache:
-    """auto: in memory what is within `budget` bytes; disk: in files in `folder`, written before the first batch.
+    """auto: in memory, as long as all that is kept is within `budget` bytes; disk: in files in `folder`, written before the
+    first batch.
 
     report: takes a line about what is going on.
     """
-    if place == "auto":
-        return lambda make, content: in_memory(make, content) if content.size <= budget else make
     places: dict[str, Cache] = {
+        "auto": _Within(budget),
         "memory": in_memory,
         "disk": partial(on_disk, folder=folder, report=report),
         "none": no_cache,
     }
     return places[place]
+
+
+class _Within:
+    """Keeps in memory what still fits."""
+
+    def __init__(self, budget: int) -> None:
+        self._left = budget
+
+    def __call__(self, make: Make, content: Content) -> Make:
+        if content.size > self._left:
+            return make
+        self._left -= content.size
+        return in_memory(make, content)
 
 
 def no_cache(make: Make, content: Content) -> Make:

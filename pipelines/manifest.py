@@ -166,7 +166,7 @@ def _storage(folder: Path, table: pa.Table, facts: Mapping[str, Any]) -> Storage
         root = facts["root"].rstrip("/")
         return Files(np.array([f"{root}/{path}" for path in table["path"].to_pylist()], object))
     names, numbers = _distinct(table["shard"])
-    return Shards([str(folder / SHARDS / name) for name in names], numbers, table["offset"].to_numpy())
+    return Shards([str(folder.absolute() / SHARDS / name) for name in names], numbers, table["offset"].to_numpy())
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:

@@ -143,6 +143,12 @@ def test_auto_keeps_what_fits_the_budget(budget, made, spec, tmp_path):
     assert len(calls) == made
 
 
+def test_auto_keeps_no_more_than_the_budget_in_all(tmp_path):
+    kept = cache.choose("auto", tmp_path, str, budget=100)
+    contents = [cache.Content(tf.TensorSpec((), tf.string), 10, size, "key") for size in (60, 50, 40)]
+    assert [kept(tf.strings.as_string, content) is tf.strings.as_string for content in contents] == [False, True, False]
+
+
 def test_evaluation_shows_every_example_once_in_order():
     batches = list(dataset.for_evaluation(SPLIT, DataConfig(), SHAPE, 16).as_numpy_iterator())
     assert np.concatenate([batch["id"] for batch in batches]).tolist() == [name.encode() for name in SPLIT.ids]
