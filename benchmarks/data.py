@@ -144,7 +144,7 @@ def make(folder: Path, count: int) -> dict[str, Path]:
 
 def prepare(folder: Path, *options: str) -> Path:
     """A data set of all pictures in the folder, all for training."""
-    data_set = folder.with_name(f"{folder.name}{''.join(options)}")
+    data_set = folder.with_name(f"{folder.name}-set{''.join(options)}")
     command = [sys.executable, "-m", "cnn_tf", "prepare", folder, "--name", data_set.name, "--data", data_set.parent]
     subprocess.run([*map(str, command), "--split", "train=1", *options], check=True)
     return data_set

@@ -103,7 +103,7 @@ def on_disk(make: Make, content: Content, folder: Path, report: Callable[[str], 
         return make
     file = folder / f"{content.key}.tfrecord"
     if not file.exists():
-        report(f"Writing {content.examples:,} decoded pictures to {file} ({content.size / 1e9:.2f} GB)")
+        report(f"Writing {content.examples:,} decoded pictures to {file} ({content.size / 1e6:,.1f} MB)")
         _write(file, tf.data.Dataset.range(content.examples).map(make, num_parallel_calls=tf.data.AUTOTUNE))
     record = file.stat().st_size // max(content.examples, 1)  # pictures of one size make records of one size
     numbers = np.arange(content.examples, dtype=np.int64)

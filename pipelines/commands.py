@@ -42,7 +42,9 @@ def train(
         list[str] | None,
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one value; may be given many times."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run (default: the preset's).")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run (default: that of --dataset, else the preset's).")
+    ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the effective values and stop.")] = False,
     source: Annotated[
         str | None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -26,6 +28,9 @@ USUAL_SHAPE = (224, 224)
 CELL, GAP, MARGIN = 144, 8, 36
 TITLE, DETAIL = 20, 14
 TITLE_HEIGHT, DETAIL_HEIGHT, BLOCK_GAP = 28, 20, 28
+
+# Of Matplotlib: Pillow's own font has English letters alone.
+FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 PAPER, PANEL, INK, FADED = "#fbfaf7", "#efede6", "#22252a", "#81858c"
 
@@ -143,7 +148,7 @@ def _put(sheet: Image.Image, picture: Picture, left: int, top: int, side: int) -
 
 def _write(sheet: Image.Image, text: str, left: int, top: int, size: int, colour: str, width: int) -> int:
     """Text of at most that width, shortened if need be, in one line. Returns where it ends."""
-    font = ImageFont.load_default(size)
+    font = ImageFont.truetype(FONT, size)
     text = " ".join(text.split())
     kept = text
     while kept and font.getlength(kept) > width:

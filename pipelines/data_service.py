@@ -15,15 +15,17 @@ TensorFlow's servers listen on all of the machine's addresses and run any graph 
 from __future__ import annotations
 
 import os
+import queue
 import re
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -38,6 +40,11 @@ CONNECT_SECONDS = 10.0
 # TensorFlow asks a dead worker for the rest of its share for an hour. What ends a training instead is that batches come
 # which are so far past its last one that none before can still be on its way.
 SPARE_BATCHES = 64
+
+# How long no batch may come before a training gives up.
+PATIENCE_SECONDS = 120.0
+
+Batch = dict[str, Any]
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")]
 
@@ -65,6 +72,49 @@ def distribute(dataset: tf.data.Dataset, steps: range, batch_size: int, service:
     )
     spare = distributed.take_while(lambda batch: batch["position"][0] < (steps.stop + SPARE_BATCHES) * batch_size)
     return spare.filter(lambda batch: batch["position"][0] < steps.stop * batch_size).take(len(steps))
+
+
+def waiting(
+    batches: Iterator[Batch], stopping: Callable[[], bool], patience: float = PATIENCE_SECONDS
+) -> Iterator[Batch]:
+    """The batches, until the process is asked to stop: TensorFlow waits for workers for ever and lets nobody interrupt it.
+
+    Raises DataUnavailable if none comes for `patience` seconds.
+    """
+    arrived: queue.Queue[Batch | Exception | None] = queue.Queue(maxsize=1)
+    threading.Thread(target=_hand_over, args=(batches, arrived), daemon=True).start()
+    while not stopping():
+        item = _next(arrived, stopping, patience)
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            return
+        yield item
+
+
+def _hand_over(batches: Iterator[Batch], arrived: queue.Queue[Batch | Exception | None]) -> None:
+    try:
+        for batch in batches:
+            arrived.put(batch)
+        arrived.put(None)
+    except Exception as error:  # is raised where the batches are used
+        arrived.put(error)
+
+
+def _next(
+    arrived: queue.Queue[Batch | Exception | None], stopping: Callable[[], bool], patience: float
+) -> Batch | Exception | None:
+    end = time.monotonic() + patience
+    while not stopping():
+        try:
+            return arrived.get(timeout=0.2)
+        except queue.Empty:
+            if time.monotonic() > end:
+                return DataUnavailable(
+                    f"No batch came from the tf.data service for {patience:.0f} s. Are its workers running? Start one with "
+                    "cnn-tf data worker; the same command then goes on from the last checkpoint."
+                )
+    return None
 
 
 def dispatcher(
@@ -105,7 +155,7 @@ def worker(
     """
     with _asked_to_stop() as stop:
         address = _address(dispatcher, "HOST:PORT")
-        _require_reachable(*address)
+        _require_reachable(*address, patience=CONNECT_SECONDS)  # it may be just starting, too
         import_tensorflow()
         import tensorflow as tf
 
@@ -150,15 +200,23 @@ def _address(text: str, form: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def _require_reachable(host: str, port: int) -> None:
-    """TensorFlow would try for an hour. Raises DataUnavailable."""
-    try:
-        socket.create_connection((host.strip("[]"), port), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise DataUnavailable(
-            f"No dispatcher answers at {host}:{port} ({error.strerror or error}). Start one there: "
-            f"cnn-tf data dispatcher --port {port}"
-        ) from error
+def _require_reachable(host: str, port: int, patience: float = 0.0) -> None:
+    """TensorFlow would try for an hour. patience: seconds. Raises DataUnavailable."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return socket.create_connection((host.strip("[]"), port), CONNECT_SECONDS).close()
+        except OSError as error:
+            if time.monotonic() > end:
+                raise _unreachable(host, port, error) from error
+            time.sleep(0.2)
+
+
+def _unreachable(host: str, port: int, error: OSError) -> DataUnavailable:
+    return DataUnavailable(
+        f"No dispatcher answers at {host}:{port} ({error.strerror or error}). Start one there: "
+        f"cnn-tf data dispatcher --port {port}"
+    )
 
 
 def _not_started(error: Exception, port: int) -> PipelineError:

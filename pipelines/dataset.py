@@ -128,7 +128,8 @@ def _training_example(
     """Position in the stream -> example."""
     examples = len(split)
     labels, weights = tf.constant(split.labels), tf.constant(split.weights)
-    ids, seeds = tf.constant(split.ids, tf.string), tf.constant(_seeds(split))
+    ids = tf.constant(split.ids, tf.string)
+    seeds = tf.strings.to_hash_bucket_fast(ids, 2**62)
     cut = _cut(split, config, input_shape, cache)
     change = augment.augment(config.augment)
     epochs = tf.constant(_epoch_seeds(config))
@@ -161,12 +162,6 @@ def _cut(
     sizes, read = tf.constant(split.sizes), encoded(split, cache)
     window, decode = augment.random_window(config.augment), transforms.decode_window(input_shape)
     return lambda number, seed: decode(read(number), window(sizes[number], seed))
-
-
-def _seeds(split: Split) -> npt.NDArray[np.int64]:
-    """(N,) of each example alone, by its id."""
-    digests = b"".join(hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in split.ids)
-    return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
 def _epoch_seeds(config: TrainConfig) -> npt.NDArray[np.int64]:

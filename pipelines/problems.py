@@ -25,6 +25,7 @@ class ProblemKind:
     NEAR_DUPLICATE = "near_duplicate"
     EMPTY_CLASS = "empty_class"
     SINGLE_CLASS = "single_class"
+    NO_CLASS = "no_class"
     MISSING = "missing"
     BAD_ROW = "bad_row"
 
@@ -45,6 +46,7 @@ EXPLANATIONS: Mapping[str, str] = {
     ProblemKind.NEAR_DUPLICATE: "Nearly the same picture as one in another split, which is kept.",
     ProblemKind.EMPTY_CLASS: "A class without a picture that can be used.",
     ProblemKind.SINGLE_CLASS: "A split in which all pictures are of one class.",
+    ProblemKind.NO_CLASS: "A picture that lies in no class folder.",
     ProblemKind.MISSING: "The table names a file that is not there.",
     ProblemKind.BAD_ROW: "A line of the table that cannot be understood.",
 }

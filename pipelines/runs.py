@@ -188,8 +188,8 @@ class Run:
 
 def find(name: str, runs: Path) -> Run:
     """The run with this name in the folder `runs`, or at this path."""
-    folder = Path(name)
-    return Run(folder if folder.is_dir() or len(folder.parts) > 1 else runs / name)
+    path, named = Run(Path(name)), Run(runs / name)
+    return path if len(path.folder.parts) > 1 or (path.is_begun and not named.is_begun) else named
 
 
 def _parse(text: str, path: Path) -> Any:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import cnn_tf
 from cnn_tf import naming, weights
-from pipelines import dataset
+from pipelines import data_service, dataset
 from pipelines.cache import Cache, no_cache
 from pipelines.config import OptimizerConfig, TrainConfig
 from pipelines.dataset import Shape
@@ -228,7 +228,7 @@ def _run_steps(
     step, validate = make_step(model), _make_validation(model, plan)
     run.write_history(progress.history)
     saved = time.monotonic()
-    for batch, seconds in _timed(dataset.reading(_batches(plan, progress.step))):
+    for batch, seconds in _timed(_arriving(plan, progress.step, stopping)):
         sums = step(batch)
         progress.step += 1
         progress.loss_sum += float(sums.loss)
@@ -245,12 +245,19 @@ def _run_steps(
             run.save_checkpoint(model, progress)
             run.write_history(progress.history)
             saved = time.monotonic()
-        if stopping() and progress.step < plan.steps:
-            raise KeyboardInterrupt
+        if stopping():
+            break
+    if stopping() and progress.step < plan.steps:
+        raise KeyboardInterrupt
     if progress.examples:  # a worker of a tf.data service died, and took the last batches with it
         _end_epoch(plan.config.epochs, model, progress, validate)
         observer.epoch(progress.history[-1])
         run.write_history(progress.history)
+
+
+def _arriving(plan: _Plan, first_step: int, stopping: Callable[[], bool]) -> Iterator[Batch]:
+    batches = dataset.reading(_batches(plan, first_step))
+    return batches if plan.loading.service is None else data_service.waiting(batches, stopping)
 
 
 def _batches(plan: _Plan, first_step: int) -> tf.data.Dataset:

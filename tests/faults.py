@@ -36,6 +36,7 @@ def plant(folder: Path) -> dict[str, list[str]]:
     put(ProblemKind.NOT_A_PICTURE, place / "fault_notes.txt", b"BMW and other cars, see the list\n" * 9)
     put(ProblemKind.UNSUPPORTED, place / "fault_scan.tif", _encoded(next(victims), "TIFF"))
     put(ProblemKind.UNSUPPORTED, place / "fault_phone.heic", struct.pack(">I", 24) + b"ftypheic" + bytes(600))
+    put(ProblemKind.UNSUPPORTED, place / "fault_animated.webp", _animated_webp())
     put(ProblemKind.WRONG_EXTENSION, place / "fault_png.jpg", _encoded(next(victims), "PNG", brighter=1.5))
     put(ProblemKind.BOMB, place / "fault_bomb.png", _huge_png())
     put(ProblemKind.BOMB, place / "fault_frames.gif", _gif_of_many_frames())
@@ -62,6 +63,7 @@ def plant(folder: Path) -> dict[str, list[str]]:
     planted[ProblemKind.LABEL_CONFLICT].append(original.relative_to(folder).as_posix())
     original = next(path for path in victims if _split(path.read_bytes()) == "test")
     put(ProblemKind.NEAR_DUPLICATE, original.with_name("fault_near.jpg"), _nearly(original))
+    put(ProblemKind.NO_CLASS, folder / "fault_cover.jpg", _encoded(original, "JPEG", brighter=1.3))
     put(ProblemKind.EMPTY_FILE, folder / "fault_class" / "empty.png", b"")
     planted[ProblemKind.EMPTY_CLASS] = ["fault_class"]
     return planted
@@ -101,6 +103,13 @@ def _huge_png() -> bytes:
 
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def _animated_webp() -> bytes:
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (90, 60), colour) for colour in ("red", "green")]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
 
 
 def _gif_of_many_frames() -> bytes:

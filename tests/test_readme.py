@@ -100,3 +100,10 @@ def test_the_measured_table_is_that_of_the_benchmark():
     assert len(rows) == 2
     for row in rows:
         assert "| `{}` | {} | {} |".format(*row) in measured
+
+
+@pytest.mark.parametrize(("name", "rows"), [("data", 9), ("data_memory", 4)])
+def test_rows_of_measured_tables_begin_as_the_benchmarks_have_them(name, rows):
+    measured = (ROOT / "benchmarks" / "results" / f"{name}.md").read_text().splitlines()
+    quoted = [line for line in README.splitlines() if line.startswith("| ")]
+    assert sum(line.startswith(tuple(quoted)) for line in measured[4:]) == rows

@@ -84,6 +84,7 @@ def prepare(source: Source, folder: Path, settings: Settings, observer: Observer
     Raises UsageError if the folder was made of another source or with other settings, or if there are fewer than two
     classes; TooManyProblems; DataDamaged if a file changed meanwhile; RunBusy. Ctrl-C or SIGTERM: KeyboardInterrupt.
     """
+    _require_apart(source, folder)
     with files.lock(folder), asked_to_stop() as stopping:
         memory = Memory(folder, _origin(source, settings))
         work = _gather(source, folder, settings, observer, memory, memory.append, stopping)
@@ -103,6 +104,15 @@ def rehearse(source: Source, folder: Path, settings: Settings, observer: Observe
         work = _gather(source, folder, settings, observer, memory, lambda records: None, stopping)
         _require_good(work)
         return work.result
+
+
+def _require_apart(source: Source, folder: Path) -> None:
+    """A data set among the pictures would be taken for pictures the next time."""
+    if source.root and folder.resolve().is_relative_to(source.root):
+        raise UsageError(
+            f"The data set must not lie in the folder of its pictures, {source.root}. Received: {folder}. "
+            "Choose another --data or --name."
+        )
 
 
 def _origin(source: Source, settings: Settings) -> dict[str, Any]:
@@ -174,7 +184,9 @@ def _keep_prepared(
         )
     for paths, what in ((gone, "gone from the source"), (changed, "changed in the source")):
         if paths:
-            observer.note(f"{_files(paths)} {what}: the data set keeps them as they were.")
+            observer.note(
+                f"{_files(paths)} {what}: the data set keeps them as they were. To build it anew, delete {folder}."
+            )
 
 
 def _differs(row: Row, record: Record) -> bool:

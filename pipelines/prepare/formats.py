@@ -59,6 +59,11 @@ def _ends_webp(data: bytes) -> bool:
     return len(data) >= int.from_bytes(data[4:8], "little") + 8
 
 
+def is_animated_webp(data: bytes) -> bool:
+    """TensorFlow must never see one: its decoder writes past its memory."""
+    return _begins_webp(data) and data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
+
+
 @dataclass(frozen=True)
 class Format:
     """One that TensorFlow decodes."""

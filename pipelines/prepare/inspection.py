@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import transforms
-from pipelines.prepare.formats import FORMATS, by_extension, recognise, recognise_foreign
+from pipelines.prepare.formats import FORMATS, by_extension, is_animated_webp, recognise, recognise_foreign
 from pipelines.problems import ProblemKind
 
 # Rows and columns of the thumbnails by which nearly equal pictures are found.
@@ -103,6 +104,8 @@ def _decoded(path: str, stamp: str, data: bytes, max_pixels: int) -> Record:
 def _format(data: bytes) -> str:
     if not data:
         raise _RefusedError(ProblemKind.EMPTY_FILE, "0 bytes")
+    if is_animated_webp(data):
+        raise _RefusedError(ProblemKind.UNSUPPORTED, "an animated WEBP")
     if name := recognise(data):
         return name
     if foreign := recognise_foreign(data):
@@ -148,9 +151,10 @@ def _fault(name: str, data: bytes, error: Exception | None) -> _RefusedError:
 
 
 def _first_line(error: Exception) -> str:
-    """Without TensorFlow's wrapping of the message, which tells of its graph."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines and "Graph execution error" not in lines[0] else "its content cannot be decoded"
+    """Without the names of the graph's nodes and functions that TensorFlow puts around it."""
+    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith("[[") and line != "Graph execution error:"]
+    return said[0] if said else "its content cannot be decoded"
 
 
 def _pillow_decodes(name: str, data: bytes) -> bool:

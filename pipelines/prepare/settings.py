@@ -42,10 +42,15 @@ class Settings:
     """Files a split; None: as many as make about 150 MB each."""
 
     def __post_init__(self) -> None:
-        _require(set(self.shares) <= set(SPLITS), "shares", f"splits among {', '.join(SPLITS)}", dict(self.shares))
+        _require(
+            set(self.shares) <= set(SPLITS),
+            "The shares of splits",
+            f"splits among {', '.join(SPLITS)}",
+            dict(self.shares),
+        )
         _require(
             all(share >= 0 for share in self.shares.values()) and math.isclose(sum(self.shares.values()), 1),
-            "shares",
+            "The shares of splits",
             "values from 0 that are 1 together, such as 0.8, 0.1 and 0.1",
             dict(self.shares),
         )

@@ -36,12 +36,14 @@ class Folder:
         return self.location.url
 
     def list(self) -> Listing:
-        """Every file below a class, whatever it holds. Raises UsageError if pictures lie in no class."""
+        """Every file below a class, whatever it holds; pictures in no class are problems."""
         files, folders, problems = walk(self.location)
         candidates = [self._candidate(file) for file in files if file.path.count("/") >= self.depth]
-        for file in files:
-            if file.path.count("/") < self.depth:
-                _refuse_picture(self.location, file)
+        problems += [
+            Problem(ProblemKind.NO_CLASS, file.path, "not below a class folder")
+            for file in files
+            if file.path.count("/") < self.depth and _is_picture(file)
+        ]
         filled = {_beginning(candidate.path, self.depth) for candidate in candidates}
         classes = {folder for folder in folders if folder.count("/") == self.depth - 1}
         problems += [Problem(ProblemKind.EMPTY_CLASS, path, "no file in it") for path in classes - filled]
@@ -60,9 +62,6 @@ class Folder:
 def open_folder(location: Location, name: str | None = None) -> Folder:
     """The source, after a look at the names of the first folders only. Raises UsageError if they are not classes."""
     folders = [entry for entry in location.top if entry.is_folder and not is_ignored(entry.name)]
-    for entry in location.top:
-        if not entry.is_folder and not is_ignored(entry.name):
-            _refuse_picture(location, entry)
     if not folders:
         raise UsageError(
             f"{location.text} holds no folders. Expected one for each class, such as {LAYOUT}; "
@@ -129,12 +128,9 @@ def _beginning(path: str, depth: int) -> str:
     return "/".join(path.split("/", depth)[:depth])
 
 
-def _refuse_picture(location: Location, file: Entry) -> None:
-    if file.name.lower().endswith(PICTURE_SUFFIXES):
-        raise UsageError(
-            f"The picture {file.path} in {location.text} is in no class folder. Expected {LAYOUT}; "
-            f"or name a table with the columns path and label."
-        )
+def _is_picture(file: Entry) -> bool:
+    """By its name."""
+    return file.name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _refuse_as_classes(location: Location, names: list[str], within: dict[str, list[str]]) -> None:

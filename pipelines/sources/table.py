@@ -75,17 +75,23 @@ class Table:
         """A candidate for each good row whose file is there, a problem for each other row."""
         files = _Files(self.location.parent)
         candidates: dict[str, Candidate] = {}
-        problems, named = [], set()
+        problems: list[Problem] = []
+        named: dict[str, str] = {}
+        seen: set[str] = set()
         for row in self.rows:
             try:
                 candidate = _candidate(row, self.columns)
-                if candidate.path in named:
+                if candidate.label != named.setdefault(candidate.path, candidate.label):
+                    problems.append(_conflict(candidate, named[candidate.path], row.line))
+                    candidates.pop(candidate.path, None)
+                    continue
+                if candidate.path in seen:
                     raise ValueError(f"a line above names {candidate.path} already")
             except ValueError as error:
                 where = f"{posixpath.basename(self.location.path)}:{row.line}"
                 problems.append(Problem(ProblemKind.BAD_ROW, where, str(error)))
                 continue
-            named.add(candidate.path)
+            seen.add(candidate.path)
             file = files.find(candidate.path)
             if isinstance(file, Problem):
                 problems.append(file)
@@ -184,6 +190,13 @@ def _json_rows(text: str) -> Iterator[Row]:
         except (ValueError, RecursionError):
             values = None
         yield Row(number, values) if isinstance(values, dict) else Row(number, {}, "not a JSON object")
+
+
+def _conflict(candidate: Candidate, label: str, line: int) -> Problem:
+    """A path that lines name with different labels: none is kept."""
+    return Problem(
+        ProblemKind.LABEL_CONFLICT, candidate.path, f"also in {candidate.label}: line {line} (above: {label})"
+    )
 
 
 def _candidate(row: Row, columns: Mapping[str, str]) -> Candidate:

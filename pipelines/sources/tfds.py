@@ -23,7 +23,7 @@ def open_tfds(location: Location) -> Records:
         import tensorflow_datasets as tfds
     except ImportError:
         raise UsageError(
-            f"{location.text} needs TensorFlow Datasets, which is not installed: pip install 'cnn-tf[tfds]'"
+            f"{location.text} needs TensorFlow Datasets, which is not installed: pip install '.[tfds]', in the checkout"
         ) from None
     name = location.text.removeprefix(PREFIX)
     try:

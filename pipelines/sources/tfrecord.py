@@ -25,7 +25,7 @@ TEXT = ("image/class/text",)
 LABEL = ("image/class/label", "label")
 EXPECTED = "image/encoded or image (an encoded picture) and image/class/text, image/class/label or label"
 
-SHARD = re.compile(r".*\.tfrecords?([-_.].*)?", re.IGNORECASE)
+SHARD = re.compile(r".*\.tfrecords?([-_.].*)?|.*-\d{5}-of-\d{5}", re.IGNORECASE)
 LENGTH, CHECKSUM = 8, 4
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,7 @@ def _ask(client: PredictClient, pictures: Sequence[tuple[Path, bytes]]) -> list[
 
 
 def _first_line(error: InvalidArgument) -> str:
-    """TensorFlow's texts go on with the name of a graph node, which tells a user nothing."""
-    lines = [line for line in error.message.splitlines() if line.strip() and "{{node" not in line]
-    return lines[-1].strip() if lines else error.message
+    """TensorFlow puts names of the graph's nodes and functions around its texts, which tell a user nothing."""
+    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in error.message.splitlines()]
+    said = [line for line in lines if line and not line.startswith("[[") and line != "Graph execution error:"]
+    return said[-1] if said else error.message

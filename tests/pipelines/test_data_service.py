@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -182,6 +184,32 @@ def test_workers_read_from_storage_whose_tables_have_200_000_rows(
         batch["encoded"].numpy().tolist() for batch in data_service.distribute(dataset, range(4), BATCH, service)
     ]
     assert pictures == [[b"pixels"] * BATCH] * 4
+
+
+def endless_wait(release: threading.Event) -> Iterator[dict[str, int]]:
+    yield {"number": 1}
+    release.wait()
+
+
+def test_a_training_without_workers_gives_up_and_can_be_stopped() -> None:
+    release = threading.Event()
+    batches = data_service.waiting(endless_wait(release), lambda: False, patience=0.3)
+    assert next(batches) == {"number": 1}
+    with pytest.raises(DataUnavailable, match="No batch came .* Are its workers running"):
+        next(batches)
+    calls = itertools.count()
+    batches = data_service.waiting(endless_wait(release), lambda: next(calls) > 5, patience=60)
+    assert list(batches) == [{"number": 1}]
+    release.set()
+
+
+def test_what_fails_while_batches_are_fetched_is_raised_where_they_are_used() -> None:
+    def failing() -> Iterator[dict[str, int]]:
+        yield {"number": 1}
+        raise DataUnavailable("gone")
+
+    with pytest.raises(DataUnavailable, match="gone"):
+        list(data_service.waiting(failing(), lambda: False))
 
 
 def test_an_unreachable_dispatcher_is_one_line_not_an_hour() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 from support import write_data_set
 
-from pipelines import dataset, manifest, prepare, sources
+from pipelines import dataset, manifest, prepare, runs, sources
 from pipelines.config import DataConfig
 from pipelines.errors import DataDamaged, UsageError
 from pipelines.prepare.observer import SilentObserver
@@ -73,6 +75,15 @@ def test_a_damaged_shard_is_told(folder, tmp_path):
     (tmp_path / "shards" / "test-00000.tfrecord").write_bytes(shard)
     with pytest.raises(DataDamaged, match=r"cannot be read \(corrupted record.*Prepare it again"):
         dataset.pictures(manifest.load(tmp_path).splits["test"], DataConfig(), (28, 28, 1))
+
+
+def test_a_run_is_found_beside_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stamps").mkdir()
+    assert runs.find("stamps", Path("runs")).folder == Path("runs/stamps")
+    (tmp_path / "stamps" / "config.yaml").touch()
+    assert runs.find("stamps", Path("runs")).folder == Path("stamps")
+    assert runs.find("elsewhere/stamps", Path("runs")).folder == Path("elsewhere/stamps")
 
 
 def test_the_most_held_out_split_is_found(data_set):

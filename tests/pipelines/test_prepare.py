@@ -130,7 +130,7 @@ def test_every_planted_fault_is_named_and_left_out_and_all_else_is_in(own, tmp_p
 
 def test_too_many_faults_publish_nothing_but_their_list(own, tmp_path):
     faults.plant(own)
-    with pytest.raises(TooManyProblems, match=r"24 of 65 files.* 6 truncated.*--on-error skip"):
+    with pytest.raises(TooManyProblems, match=r"26 of 67 files.* 6 truncated.*--on-error skip"):
         prepare(FolderSource(own), tmp_path / "set", Settings(), SilentObserver())
     assert (ProblemKind.EMPTY_CLASS, "fault_class") in named(tmp_path / "set")
     assert not (tmp_path / "set" / "manifest.parquet").exists()
@@ -144,6 +144,14 @@ def test_faults_up_to_the_allowed_share_do_not_stop(own, tmp_path):
     with pytest.raises(TooManyProblems):
         prepare(FolderSource(own), tmp_path / "a", Settings(max_errors=0.99 / 43), SilentObserver())
     assert prepare(FolderSource(own), tmp_path / "b", Settings(max_errors=1 / 43), SilentObserver()).added == 42
+
+
+@pytest.mark.parametrize("place", [".", "sets/new"])
+def test_a_data_set_among_its_pictures_is_refused(own, place):
+    before = sorted(own.rglob("*"))
+    with pytest.raises(UsageError, match="must not lie in the folder of its pictures"):
+        prepare(FolderSource(own), own / place, Settings(), SilentObserver())
+    assert sorted(own.rglob("*")) == before
 
 
 def test_the_source_is_never_changed(own, tmp_path):
@@ -229,8 +237,8 @@ def test_another_source_or_other_settings_are_refused(pictures, own, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"shares": {"train": 0.8}}, "shares must be values from 0 that are 1 together"),
-        ({"shares": {"train": 0.5, "dev": 0.5}}, "splits among train, validation, test"),
+        ({"shares": {"train": 0.8}}, "shares of splits must be values from 0 that are 1 together"),
+        ({"shares": {"train": 0.5, "dev": 0.5}}, "must be splits among train, validation, test"),
         ({"keep": frozenset({ProblemKind.TRUNCATED})}, "keep must be kinds among duplicate"),
         ({"max_errors": 1.5}, "max_errors must be a share"),
         ({"max_pixels": 0}, "max_pixels must be 1 or more"),

@@ -449,6 +449,21 @@ def whole_window():
     return lambda encoded: transform(encoded, tf.constant(WHOLE))
 
 
+def animated_webp(size):
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (size, size), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animated_webp_is_refused_before_it_is_decoded(channels):
+    """TensorFlow's decoder writes past its memory for some."""
+    for size in (1, 90):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Animated WebP is not decoded"):
+            decoder(channels)(tf.constant(animated_webp(size)))
+
+
 def test_works_in_a_saved_model(tmp_path):
     module = tf.Module()
     module.decode = decoder(3)
