@@ -131,7 +131,10 @@ def rest_url(engine, container):
 
 @pytest.fixture(scope="module")
 def images(data_set):
-    return data_set.splits["test"].images[:8]
+    from pipelines import dataset
+    from pipelines.config import DataConfig
+
+    return dataset.pictures(data_set.splits["test"].take(slice(8)), DataConfig(), (28, 28, 1))
 
 
 @pytest.fixture(scope="module")
