@@ -12,7 +12,7 @@ from pipelines.errors import UsageError
 def fashion_mnist() -> TrainConfig:
     """LeNet-5 with batch normalisation on Fashion-MNIST: `cnn-tf train fashion_mnist`.
 
-    91.2 % of the test pictures right after 15 epochs in 128 s on two cores (AMD EPYC, TensorFlow 2.21, seed 0; 2026-11-23).
+    90.8 % of the test pictures right after 15 epochs in 113 s on two cores (AMD EPYC, TensorFlow 2.21, seed 0; 2026-11-23).
     """
     return TrainConfig(
         model="lenet5_bn",
@@ -32,7 +32,11 @@ def fashion_mnist_tiny() -> TrainConfig:
 
 
 def photos() -> TrainConfig:
-    """Colour pictures of any kind at 64x64, from scratch, in minutes on two cores: `cnn-tf train photos --dataset NAME`."""
+    """Colour pictures of any kind at 64x64, from scratch, in minutes on two cores: `cnn-tf train photos --dataset NAME`.
+
+    69.6 % of 69 test pictures right after 30 epochs on 541 pictures of Tux Paint's stamps in 7 classes (the largest is 36 %;
+    TensorFlow 2.21, seed 0; 2026-11-23).
+    """
     return TrainConfig(
         model="resnet20",
         epochs=30,
