@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageFont
 
 from pipelines import contact_sheet, manifest
 from pipelines.config import AugmentConfig, DataConfig, TrainConfig
@@ -177,3 +177,9 @@ def test_wrong_use_is_told_in_a_line(place, arguments, message):
     result = show(place, *arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_names_beyond_english_have_letters():
+    """A font that lacks a letter draws a box for it, the same for all."""
+    drawn = [ImageFont.truetype(contact_sheet.FONT, 20).getmask(letter) for letter in "üéжλ"]
+    assert len({bytes(mask) for mask in drawn}) == 4

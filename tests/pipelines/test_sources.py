@@ -575,6 +575,14 @@ def shard(path, *records, options=None):
     return path
 
 
+def test_tfrecord_shards_need_no_suffix_if_they_are_numbered(tmp_path):
+    shard(tmp_path / "train-00000-of-00001", example(image=PNG, label=1))
+    shard(tmp_path / "test-00000-of-00001", example(image=PNG, label=1))
+    for location in (tmp_path, tmp_path / "t*"):
+        candidates, problems = open_source(str(location)).list()
+        assert ([candidate.split for candidate in candidates], problems) == (["test", "train"], [])
+
+
 def test_tfrecord_shards(tmp_path):
     one = [
         example(image__encoded=PNG, image__class__label=n, image__class__text=name)

@@ -10,7 +10,7 @@ import pytest
 from support import CLASS_NAMES
 
 from serving import errors, wire
-from serving.client import PredictClient
+from serving.client import PredictClient, pictures
 from serving.wire import messages_pb2
 
 PICTURES = np.zeros((2, 28, 28, 1), np.uint8)
@@ -133,3 +133,18 @@ def test_every_grpc_status_becomes_one_of_our_exceptions(code):
     assert type(error.value).code == code
     assert "as told" in str(error.value)
     assert (type(error.value) is errors.ServingError) == (code is grpc.StatusCode.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "Graph execution error:\n\n{{function_node a}} {{node b}} Input is empty.\n\t [[{{node c}}]]\n\t [[d]]",
+            "Input is empty.",
+        ),
+        ("Unknown image file format.\n\t [[{{node a}}]]", "Unknown image file format."),
+        ("input size does not match signature", "input size does not match signature"),
+    ],
+)
+def test_a_refusal_is_told_without_the_graphs_names(message, reason):
+    assert pictures._first_line(errors.InvalidArgument(message)) == reason
