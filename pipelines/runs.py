@@ -100,7 +100,11 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """What `write_class_names` wrote."""
+        """What `write_class_names` wrote. Raises UsageError if an earlier version of this package made the run."""
+        if not self._class_names.is_file():
+            raise UsageError(
+                f"{self._class_names} is missing: the run is of an earlier version. Train it anew under another --name."
+            )
         return self._class_names.read_text().splitlines()
 
     def write_class_names(self, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -45,3 +46,10 @@ def test_writes_evaluation_and_report(workplace, data_set):
 def test_an_unfinished_run_is_refused(tmp_path, data_set):
     with pytest.raises(UsageError, match="does not exist"):
         evaluate.evaluate(Run(tmp_path / "none"), data_set)
+
+
+def test_a_run_of_an_earlier_version_is_told(workplace, tmp_path, data_set):
+    shutil.copytree(workplace / "runs" / "patterns", tmp_path / "old")
+    (tmp_path / "old" / "classes.txt").unlink()
+    with pytest.raises(UsageError, match=r"classes.txt is missing: the run is of an earlier version. Train it anew"):
+        evaluate.evaluate(Run(tmp_path / "old"), data_set)
