@@ -24,16 +24,22 @@ format: .venv/dev.stamp ## put the code into the house's format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/
+bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/ (needs h2load: apt install nghttp2-client)
 	.venv/bin/python -m benchmarks.client_import
 	.venv/bin/python -m benchmarks.data
 	.venv/bin/python -m benchmarks.data_memory
+	.venv/bin/python -m benchmarks.rest_json
+	.venv/bin/python -m benchmarks.batching
+	.venv/bin/python -m benchmarks.engine
+	.venv/bin/python -m benchmarks.transport
+	.venv/bin/python -m benchmarks.serving
+	.venv/bin/python -m benchmarks.soak
 
 docs: .venv/dev.stamp   ## draw the pictures of docs/lecture-note.md anew (trains, takes minutes)
 	.venv/bin/python -m docs.drawings
 
-proto: .venv/dev.stamp  ## generate serving/wire/messages_pb2 from the .proto file
-	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. serving/wire/messages.proto
+proto: .venv/dev.stamp  ## generate the _pb2 modules below serving/ from their .proto files
+	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $$(find serving -name '*.proto')
 
 requirements:           ## pin the dependencies anew (needs uv)
 	requirements/compile.sh

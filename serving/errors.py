@@ -35,9 +35,10 @@ class ServingError(Exception):
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, retry_seconds: float | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_seconds = retry_seconds  # when to try again, if that is known
 
 
 class Cancelled(ServingError):

@@ -28,7 +28,9 @@ def test_light_modules_load_neither_tensorflow_nor_keras(module):
     assert result.stdout.strip() == "[]", result.stderr
 
 
-def test_generated_messages_are_those_of_the_proto_file(tmp_path):
+@pytest.mark.parametrize("proto", sorted((ROOT / "serving").rglob("*.proto")), ids=lambda path: path.name)
+def test_generated_messages_are_those_of_the_proto_file(proto, tmp_path):
+    source = proto.relative_to(ROOT)
     command = [
         sys.executable,
         "-m",
@@ -38,10 +40,10 @@ def test_generated_messages_are_those_of_the_proto_file(tmp_path):
         f"--python_out={tmp_path}",
         f"--pyi_out={tmp_path}",
     ]
-    subprocess.run([*command, "serving/wire/messages.proto"], cwd=ROOT, check=True)
-    for name in ("messages_pb2.py", "messages_pb2.pyi"):
-        generated = (tmp_path / "serving/wire" / name).read_text()
-        assert generated == (ROOT / "serving/wire" / name).read_text(), "run: make proto"
+    subprocess.run([*command, source], cwd=ROOT, check=True)
+    for suffix in ("_pb2.py", "_pb2.pyi"):
+        name = source.with_name(source.stem + suffix)
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text(), "run: make proto"
 
 
 def test_requirements_are_hashed_and_name_no_registry():

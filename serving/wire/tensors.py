@@ -12,9 +12,11 @@ What is accepted equals `tensorflow::Tensor::FromProto`:
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple, Protocol
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +25,13 @@ from serving.wire import messages_pb2 as pb
 
 Array = npt.NDArray[Any]
 
-# A tensor may announce a big shape and bring one value for all of it. No message can be larger than this anyhow.
+# No message can be larger than this anyhow.
 MAX_TENSOR_BYTES = 2**31 - 1
+# A tensor may announce a big shape and bring few values for it. One value for all of it takes no memory; of several, the last
+# is repeated up to here.
+MAX_REPEATED_BYTES = 2**28
+# NumPy's limit; TensorFlow's is 254.
+MAX_DIMENSIONS = 64
 
 
 class Kind(NamedTuple):
@@ -34,6 +41,7 @@ class Kind(NamedTuple):
     numpy: np.dtype[Any]  # of the array
     field: str  # of `TensorProto`, that holds single values
     stored: np.dtype[Any]  # of the values in that field
+    bits: np.dtype[Any] | None = None  # what an array's memory is read as for that field; None: its values as they are
 
     @property
     def is_string(self) -> bool:
@@ -41,14 +49,15 @@ class Kind(NamedTuple):
         return self.number == pb.DT_STRING
 
 
-def _kind(number: int, numpy: str, field: str, stored: str | None = None) -> Kind:
-    return Kind(number, np.dtype(numpy), field, np.dtype(stored or numpy))
+def _kind(number: int, numpy: npt.DTypeLike, field: str, stored: str | None = None, bits: str | None = None) -> Kind:
+    return Kind(number, np.dtype(numpy), field, np.dtype(stored or numpy), np.dtype(bits) if bits else None)
 
 
 KINDS = (
     _kind(pb.DT_FLOAT, "float32", "float_val"),
     _kind(pb.DT_DOUBLE, "float64", "double_val"),
-    _kind(pb.DT_HALF, "float16", "half_val", "int32"),
+    _kind(pb.DT_HALF, "float16", "half_val", "int32", "uint16"),
+    _kind(pb.DT_BFLOAT16, ml_dtypes.bfloat16, "half_val", "int32", "uint16"),
     _kind(pb.DT_INT8, "int8", "int_val", "int32"),
     _kind(pb.DT_INT16, "int16", "int_val", "int32"),
     _kind(pb.DT_INT32, "int32", "int_val"),
@@ -58,6 +67,8 @@ KINDS = (
     _kind(pb.DT_UINT32, "uint32", "uint32_val"),
     _kind(pb.DT_UINT64, "uint64", "uint64_val"),
     _kind(pb.DT_BOOL, "bool", "bool_val"),
+    _kind(pb.DT_COMPLEX64, "complex64", "scomplex_val", "float32", "float32"),
+    _kind(pb.DT_COMPLEX128, "complex128", "dcomplex_val", "float64", "float64"),
     _kind(pb.DT_STRING, "object", "string_val"),
 )
 BY_NUMBER = {kind.number: kind for kind in KINDS}
@@ -106,8 +117,8 @@ def fill(proto: TensorMessage, array: Array, *, typed: bool = False) -> None:
     elif array.size > 1 and not typed:
         proto.tensor_content = np.ascontiguousarray(array, dtype=kind.numpy).tobytes()
     else:
-        bits = array.view(np.uint16) if kind.number == pb.DT_HALF else array
-        getattr(proto, kind.field).extend(bits.ravel().tolist())
+        values = np.ascontiguousarray(array).ravel()
+        getattr(proto, kind.field).extend((values.view(kind.bits) if kind.bits else values).tolist())
 
 
 def _encode(item: object) -> bytes:
@@ -123,18 +134,30 @@ def to_array(proto: TensorMessage) -> Array:
 
     Raises InvalidArgument for what `tensorflow::Tensor::FromProto` refuses, too.
     """
-    kind = BY_NUMBER.get(proto.dtype)
+    kind, shape, count = _layout(proto.dtype, proto.tensor_shape.SerializeToString())
+    content = proto.tensor_content
+    array = _from_content(content, kind, count) if content else _from_values(getattr(proto, kind.field), kind, count)
+    return array.reshape(shape)
+
+
+# A client's tensors have few shapes, and reading one costs more than the rest of a small tensor.
+@functools.lru_cache(maxsize=1024)
+def _layout(dtype: int, serialized_shape: bytes) -> tuple[Kind, tuple[int, ...], int]:
+    """Kind, shape, and number of values."""
+    kind = BY_NUMBER.get(dtype)
     if kind is None:
-        raise InvalidArgument(f"Tensors of data type number {proto.dtype} are not supported. Expected one of: {NAMES}.")
-    shape = () if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
+        raise InvalidArgument(f"Tensors of data type number {dtype} are not supported. Expected one of: {NAMES}.")
+    proto = pb.TensorShapeProto.FromString(serialized_shape)
+    shape = () if proto.unknown_rank else tuple(dim.size for dim in proto.dim)
     if any(size < 0 for size in shape):
         raise InvalidArgument(f"A tensor's sizes cannot be negative. Received: {list(shape)}.")
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidArgument(f"A tensor has at most {MAX_DIMENSIONS} dimensions. Received: {len(shape)}.")
     count = math.prod(shape)
-    if count * kind.numpy.itemsize > MAX_TENSOR_BYTES:
+    # A size of 0 makes it empty, however large the others are.
+    if max(count, *shape, 1) * kind.numpy.itemsize > MAX_TENSOR_BYTES:
         raise InvalidArgument(f"A tensor of shape {list(shape)} would exceed {MAX_TENSOR_BYTES} bytes.")
-    if proto.tensor_content:
-        return _from_content(proto.tensor_content, kind, count).reshape(shape)
-    return _from_values(getattr(proto, kind.field), kind, count).reshape(shape)
+    return kind, shape, count
 
 
 def _from_content(content: bytes, kind: Kind, count: int) -> Array:
@@ -144,14 +167,29 @@ def _from_content(content: bytes, kind: Kind, count: int) -> Array:
 
 
 def _from_values(values: Any, kind: Kind, count: int) -> Array:
-    if kind.is_string:
-        array = np.full(count, values[-1] if values else b"", dtype=object)
-        array[: len(values)] = values[:count]
+    array = _as_stored(values, kind)[:count]
+    absent = count - len(array)
+    if not absent:
         return array
-    stored = np.array(values, dtype=kind.stored)[:count]
-    if len(stored) < count:
-        padding = stored[-1] if len(stored) else 0
-        stored = np.concatenate([stored, np.full(count - len(stored), padding, dtype=kind.stored)])
-    if kind.number == pb.DT_HALF:
-        return stored.astype(np.uint16).view(np.float16)
-    return stored.astype(kind.numpy, copy=False)
+    if len(array) <= 1:
+        value = array if len(array) else np.full(1, b"" if kind.is_string else 0, dtype=kind.numpy)
+        return np.broadcast_to(value, count)
+    if count * kind.numpy.itemsize > MAX_REPEATED_BYTES:
+        raise InvalidArgument(
+            f"A tensor of {count} values brings {len(array)} of them. Expected all, or one for all, above "
+            f"{MAX_REPEATED_BYTES} bytes."
+        )
+    return np.concatenate([array, np.broadcast_to(array[-1:], absent)])
+
+
+def _as_stored(values: Any, kind: Kind) -> Array:
+    """The values of a typed field as an array of the tensor's type."""
+    if kind.is_string:
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+    stored = np.array(values, dtype=kind.stored)
+    if not kind.bits:
+        return stored.astype(kind.numpy, copy=False)
+    width = kind.numpy.itemsize // kind.bits.itemsize
+    return stored[: len(stored) // width * width].astype(kind.bits).view(kind.numpy)
