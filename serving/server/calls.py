@@ -23,10 +23,23 @@ Reply: TypeAlias = Callable[["bytes | errors.ServingError"], None]
 """Takes the serialized response, or why there is none; called exactly once, from any thread."""
 
 
+class Span(Protocol):
+    """The trace of a request."""
+
+    @property
+    def trace_id(self) -> str:
+        """By which it is found again, hexadecimal."""
+
+    def event(self, name: str, **attributes: float) -> None:
+        """Notes that a part of the work is done now, such as "queue" or "run", with how many seconds it took and so on."""
+
+
 class Call:
     """One request: who asks, how long they wait, and whether they still do. Safe to use from several threads."""
 
-    __slots__ = ("_callbacks", "cancelled", "deadline", "metadata", "peer", "request_id")
+    __slots__ = (
+        "_callbacks", "cancelled", "deadline", "metadata", "model", "peer", "request_id", "signature", "span", "version",
+    )  # fmt: skip
 
     def __init__(
         self, *, peer: str = "", deadline: float | None = None, metadata: Mapping[str, str] | None = None
@@ -36,9 +49,15 @@ class Call:
         self.deadline = deadline
         """When the answer is no longer wanted, on the clock of `time.monotonic`, seconds; None: never."""
         self.metadata: Mapping[str, str] = metadata or {}
-        """Headers by name in lower case, without those of the protocol itself."""
+        """Headers by name in lower case, without those of the protocol itself; of "-bin" ones each byte is a character."""
         self.request_id = self.metadata.get("x-request-id", "")
         self.cancelled = False
+        # What whoever answers says of it, for metrics, log and trace, as soon as it is known.
+        self.model = ""
+        self.version: int | None = None
+        self.signature = ""
+        self.span: Span | None = None
+        """None: the request is not traced."""
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -66,8 +85,12 @@ class Call:
     def cancel(self) -> None:
         """The caller gave up, or its connection is gone. For transports."""
         self.cancelled = True
-        while self._callbacks:
-            self._callbacks.pop()()
+        while True:
+            try:
+                callback = self._callbacks.pop()
+            except IndexError:  # all called, by this thread or by another
+                return
+            callback()
 
 
 @dataclass(frozen=True)

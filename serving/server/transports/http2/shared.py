@@ -1,0 +1,54 @@
+"""What all connections of a server have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from serving.server.calls import Methods
+from serving.server.transports.http2 import frames
+from serving.server.transports.http2.frames import Setting
+from serving.server.transports.http2.limits import Budget, Limits
+from serving.server.transports.http2.outbox import Outbox
+
+if TYPE_CHECKING:
+    from serving.server.transports.http2.connection import Connection
+
+
+@dataclass(eq=False)
+class Shared:
+    """Belongs to the loop's thread."""
+
+    methods: Methods
+    limits: Limits
+    max_request_bytes: int
+    threads: int
+    loop: asyncio.AbstractEventLoop
+    outbox: Outbox = field(init=False)
+    pool: ThreadPoolExecutor = field(init=False)
+    budget: Budget = field(init=False)
+    connections: set[Connection] = field(default_factory=set)
+    is_stopping: bool = False
+    greeting: bytes = field(init=False)
+    """The first bytes on each connection."""
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.outbox = Outbox(self.loop)
+        self.pool = ThreadPoolExecutor(self.threads, "grpc")
+        self.budget = Budget(limits.held)
+        self.greeting = frames.settings(
+            {
+                Setting.MAX_CONCURRENT_STREAMS: limits.streams,
+                Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
+                Setting.MAX_FRAME_SIZE: limits.frame,
+                Setting.MAX_HEADER_LIST_SIZE: limits.header_list,
+            }
+        ) + frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW)
+
+    @property
+    def inflate_limit(self) -> int:
+        """Bytes that a message may unpack to, so that all threads together stay within the budget."""
+        return min(self.max_request_bytes, self.limits.held // (2 * self.threads))
