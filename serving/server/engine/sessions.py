@@ -1,0 +1,88 @@
+"""Sessions with threads of their own, and functions on arrays that run in the calling thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+from google.protobuf import message
+from tensorflow.core.protobuf import config_pb2
+
+from serving import errors
+from serving.server.engine.options import EngineOptions
+
+Function: TypeAlias = Callable[..., Sequence[Any]]
+"""Arrays in feed order -> arrays in fetch order; raises ServingError."""
+
+# Without it TensorFlow gives all sessions of a process the thread pool of the first one. It is read when the first session
+# is made, not when TensorFlow is imported.
+os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+# TensorFlow's allocator of its own, for oneDNN, gives nothing back to the system: the memory of the largest model that ever
+# was loaded is never free again.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
+CALLING_THREAD = -1
+
+
+def cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def config(options: EngineOptions, intra_op_threads: int) -> config_pb2.ConfigProto:
+    """Settings of a session whose operations use `intra_op_threads` threads each (0: as many as there are processors)."""
+    if options.session_config is not None:
+        return _given(options.session_config)
+    made = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads or cpus(),
+        # Calls run in the thread that makes them; this pool is for the few operations that bring threads of their own.
+        inter_op_parallelism_threads=1,
+        use_per_session_threads=True,
+        allow_soft_placement=True,
+    )
+    if options.per_process_gpu_memory_fraction:
+        made.gpu_options.per_process_gpu_memory_fraction = options.per_process_gpu_memory_fraction
+    if options.xla_cpu_compilation:
+        made.graph_options.optimizer_options.global_jit_level = config_pb2.OptimizerOptions.ON_1
+        made.graph_options.optimizer_options.cpu_global_jit = True
+    # A session keeps no more copies of the graph, constants and all, than it needs to run.
+    made.graph_options.place_pruned_graph = True
+    made.experimental.optimize_for_static_graph = True
+    made.experimental.disable_output_partition_graphs = True
+    return made
+
+
+def _given(serialized: bytes) -> config_pb2.ConfigProto:
+    try:
+        return config_pb2.ConfigProto.FromString(serialized)
+    except message.DecodeError as error:
+        raise errors.InvalidArgument("The session configuration is not a serialized ConfigProto") from error
+
+
+def function(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
+    """Runs the graph from tensors called `feeds` to those called `fetches`. Strings come as object arrays of bytes.
+
+    The public `make_callable` casts inputs silently to the wanted type and refuses shapes that the graph could run; this
+    hands arrays to the session as they are, as TensorFlow Serving does. And it runs in the calling thread: for a small network
+    waking another thread costs more than the arithmetic.
+    """
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    options.run_options.inter_op_thread_pool = CALLING_THREAD
+    try:
+        run = session._make_callable_from_options(options)
+    except tf.errors.OpError as error:
+        raise errors.from_number(error.error_code, error.message) from error
+
+    def call(*arrays: Any) -> Sequence[Any]:
+        try:
+            result: Sequence[Any] = run(*arrays)
+        except tf.errors.OpError as error:
+            raise errors.from_number(error.error_code, error.message) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's text quotes bytes of the request, and its status is lost while Python reads the text.
+            raise errors.InvalidArgument(bytes(error.object).decode(errors="replace")) from error
+        return result
+
+    return call

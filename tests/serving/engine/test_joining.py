@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import saved_models
+import tensorflow as tf
+from saved_models import joinable
+
+from serving.server.engine import EngineOptions, load
+
+ROWS = tf.TensorSpec((None, 3), tf.float32, name="x")
+
+
+def engine_of(folder, function, *specs):
+    return load(saved_models.save(folder / "1", serving_default=(function, *(specs or [ROWS]))), EngineOptions())
+
+
+RIGHT = {
+    "row by row": lambda x: {"y": tf.nn.softmax(x * 2)},
+    "picked": lambda x: {"y": tf.argmax(x, axis=1)},
+}
+WRONG = {
+    "softmax over the batch": lambda x: {"y": tf.nn.softmax(x, axis=0)},
+    "mean of the batch taken off": lambda x: {"y": x - tf.reduce_mean(x, axis=0)},
+    "one answer for all": lambda x: {"y": tf.reduce_sum(x, axis=0)},
+    "sorted": lambda x: {"y": tf.sort(x, axis=0, direction="DESCENDING")},
+    "one of two answers": lambda x: {"y": x, "z": tf.reduce_sum(x)},
+    "numbered": lambda x: {"y": tf.range(tf.shape(x)[0])},
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_independent_rows_may_be_joined(tmp_path, name):
+    engine = engine_of(tmp_path, RIGHT[name])
+    assert joinable(engine)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_rows_that_depend_on_each_other_are_never_joined(tmp_path, name):
+    engine = engine_of(tmp_path, WRONG[name])
+    assert not joinable(engine)
+    engine.close()
+
+
+def test_the_answer_that_is_rowwise_may_be_joined_alone(tmp_path):
+    engine = engine_of(tmp_path, WRONG["one of two answers"])
+    feeds, (y, z) = saved_models.ends(engine.signatures["serving_default"])
+    assert engine.joinable(feeds, (y,))
+    assert not engine.joinable(feeds, (z,))
+    engine.close()
+
+
+def test_fixed_batch_is_not_joined(tmp_path):
+    engine = engine_of(tmp_path, lambda x: {"y": x * 2}, tf.TensorSpec((2, 3), tf.float32, name="x"))
+    assert not joinable(engine)
+    engine.close()
+
+
+def test_strings_that_could_not_be_tried_are_not_joined(tmp_path):
+    def parse(x):
+        return {"y": tf.io.parse_example(x, {"must": tf.io.FixedLenFeature((), tf.float32)})["must"]}
+
+    engine = engine_of(tmp_path, parse, tf.TensorSpec((None,), tf.string, name="x"))
+    assert not joinable(engine)
+    engine.close()
+
+
+def test_encoded_pictures_are_joined(tmp_path):
+    engine = load(saved_models.pictures_and_files(tmp_path / "1"), EngineOptions())
+    assert joinable(engine, "files")
+    assert not joinable(engine, "examples")
+    engine.close()

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import saved_models
+import tensorflow as tf
+from saved_models import joinable, run
+from tensorflow.core.protobuf import config_pb2
+
+from serving import errors
+from serving.server.engine import EngineOptions, load
+
+X = np.random.default_rng(1).normal(size=(3, 8, 8, 96)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return saved_models.pictures_and_files(tmp_path_factory.mktemp("network") / "1")
+
+
+@pytest.fixture(scope="module")
+def engine(network):
+    engine = load(network, EngineOptions())
+    yield engine
+    engine.close()
+
+
+def plain(path, *arrays, signature="serving_default"):
+    """What TensorFlow itself answers."""
+    function = tf.saved_model.load(str(path)).signatures[signature]
+    names = sorted(function.structured_input_signature[1])
+    answers = function(**dict(zip(names, map(tf.constant, arrays), strict=True)))
+    return [answers[name].numpy() for name in sorted(answers)]
+
+
+def encoded(count):
+    random = np.random.default_rng(3)
+    pictures = [random.integers(0, 256, (9, 7, 3), np.uint8) for _ in range(count)]
+    return np.array([tf.io.encode_png(picture).numpy() for picture in pictures], object)
+
+
+def test_network_is_frozen_and_folded_and_answers_as_before(network, engine):
+    assert "frozen, batch normalization folded into 1 layer" in engine.summary
+    np.testing.assert_allclose(run(engine, X)[0], plain(network, X)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_signatures_share_a_network_and_answer_as_before(network, engine):
+    files = encoded(3)
+    np.testing.assert_allclose(
+        run(engine, files, signature="files")[0], plain(network, files, signature="files")[0], rtol=1e-5, atol=1e-5
+    )
+    assert engine._shared["files"].base == "serving_default"
+    # Examples could not be tried, but only their preparation is theirs alone.
+    assert engine._shared["examples"].base == "serving_default"
+
+
+def test_what_is_optimised_can_be_switched_off(network):
+    engine = load(network, EngineOptions(optimise=False))
+    assert engine.summary.startswith("as loaded")
+    np.testing.assert_array_equal(run(engine, X)[0].shape, (3, 5))
+    engine.close()
+
+
+def test_empty_batch_is_answered(engine):
+    assert run(engine, X[:0])[0].shape == (0, 5)
+
+
+def test_many_threads_get_their_own_answers(engine):
+    expected = [run(engine, X[i : i + 1])[0] for i in range(3)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: run(engine, X[i % 3 : i % 3 + 1])[0], range(60)))
+    for i, answer in enumerate(answers):
+        np.testing.assert_allclose(answer, expected[i % 3], rtol=1e-6)
+
+
+def test_wrong_type_is_refused(engine):
+    with pytest.raises(errors.InvalidArgument, match="int32"):
+        run(engine, X.astype(np.int32))
+
+
+def test_shape_that_the_graph_cannot_run_is_the_request_s_fault(engine):
+    with pytest.raises(errors.InvalidArgument):
+        run(engine, X[..., :5])
+
+
+@pytest.mark.parametrize("intra_op", [1, 2])
+def test_control_flow_and_string_operations_run_in_the_calling_thread(network, intra_op):
+    engine = load(network, EngineOptions(intra_op_parallelism=intra_op))
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(run(engine, encoded(5), signature="files")[0]), daemon=True)
+    caller.start()
+    caller.join(60)
+    assert answers[0].shape == (5, 5)
+    engine.close()
+
+
+def test_threads_asked_for_win(network):
+    engine = load(network, EngineOptions(intra_op_parallelism=3, inter_op_parallelism=2))
+    assert "3 intra-op threads x 2 calls at once" in engine.summary
+    assert engine.slots == 2
+    engine.close()
+
+
+def test_session_configuration_wins(network):
+    config = config_pb2.ConfigProto(intra_op_parallelism_threads=1).SerializeToString()
+    engine = load(network, EngineOptions(session_config=config))
+    assert "as the session's configuration says" in engine.summary
+    engine.close()
+
+
+def test_wrong_options_are_refused(network):
+    with pytest.raises(errors.InvalidArgument, match="ConfigProto"):
+        load(network, EngineOptions(session_config=b"\xff\xff"))
+    with pytest.raises(errors.InvalidArgument, match='--mixed_precision must be "bfloat16"'):
+        load(network, EngineOptions(mixed_precision="float16"))
+
+
+def test_table_keeps_a_model_as_it_was_loaded(tmp_path):
+    engine = load(saved_models.with_table(tmp_path / "1"), EngineOptions())
+    assert "uses HashTableV2, which has state" in engine.summary
+    assert run(engine, np.array([b"dog", b"?", b"cat"], object))[0].tolist() == [5, -1, 3]
+    engine.close()
+
+
+def test_counter_keeps_its_state(tmp_path):
+    count = tf.Variable(0.0)
+
+    @saved_models.using(count)
+    def add(x):
+        return {"total": count.assign_add(tf.reduce_sum(x))}
+
+    path = saved_models.save(tmp_path / "1", serving_default=(add, tf.TensorSpec((None,), tf.float32, name="x")))
+    engine = load(path, EngineOptions())
+    before = run(engine, np.array([0.0], np.float32))[0]
+    assert run(engine, np.array([2.0], np.float32))[0] == before + 2
+    assert not joinable(engine)
+    engine.close()
+
+
+def test_random_answers_are_not_frozen(tmp_path):
+    def draw(x):
+        return {"y": x + tf.random.uniform(tf.shape(x))}
+
+    path = saved_models.save(tmp_path / "1", serving_default=(draw, tf.TensorSpec((None,), tf.float32, name="x")))
+    engine = load(path, EngineOptions())
+    assert "uses RandomUniform, which has state" in engine.summary
+    engine.close()
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("resources", [False, True])
+def test_tensorflow_1_model_is_frozen(tmp_path, as_text, resources):
+    engine = load(saved_models.tensorflow_1(tmp_path / "1", as_text=as_text, resources=resources), EngineOptions())
+    assert engine.summary.startswith("frozen")
+    assert run(engine, np.array([[1, 1]], np.float32))[0].tolist() == [[3, 4]]
+    assert joinable(engine)
+    engine.close()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensorflow_1_table_is_filled_from_its_assets(tmp_path, legacy):
+    engine = load(saved_models.tensorflow_1_table(tmp_path / "1", legacy=legacy), EngineOptions())
+    assert run(engine, np.array([b"dog", b"cat", b"?"], object))[0].tolist() == [1, 0, -1]
+    engine.close()
+
+
+DTYPES = ["float16", "bfloat16", "float64", "uint8", "int8", "uint16", "int64", "uint64", "bool", "complex64"]
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_values_of_every_type_pass_unchanged(tmp_path, name):
+    dtype = tf.as_dtype(name)
+    echo = (lambda x: {"y": tf.identity(x)}, tf.TensorSpec((None, 2), dtype, name="x"))
+    engine = load(saved_models.save(tmp_path / "1", serving_default=echo), EngineOptions())
+    x = np.array([[0, 1], [1, 1], [1, 0]]).astype(dtype.as_numpy_dtype)
+    (y,) = run(engine, x)
+    assert isinstance(y, np.ndarray)
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y, x)
+    engine.close()
+
+
+def test_strings_with_zeros_pass_unchanged(tmp_path):
+    echo = (lambda x: {"y": tf.identity(x)}, tf.TensorSpec((None,), tf.string, name="x"))
+    engine = load(saved_models.save(tmp_path / "1", serving_default=echo), EngineOptions())
+    x = np.array([b"a\0b\0", b"", "é".encode()], object)
+    assert run(engine, x)[0].tolist() == x.tolist()
+    engine.close()
+
+
+def test_bfloat16_is_told_of(network):
+    engine = load(network, EngineOptions(mixed_precision="bfloat16"))
+    assert "bfloat16" in engine.summary
+    np.testing.assert_allclose(run(engine, X)[0], plain(network, X)[0], rtol=0.05, atol=0.05)
+    engine.close()
+
+
+def test_variable_that_an_initialiser_sets_is_not_read_from_its_file(tmp_path):
+    engine = load(saved_models.initialised(tmp_path / "1"), EngineOptions())
+    assert "set more than once" in engine.summary
+    assert run(engine, np.array([1], np.float32))[0].tolist() == [8]
+    engine.close()
+
+
+def test_functions_made_late_have_all_weights(network):
+    engine = load(network, EngineOptions())
+    expected = run(engine, X)[0]
+    engine._functions.clear()
+    np.testing.assert_array_equal(run(engine, X)[0], expected)
+    engine.close()
