@@ -1,30 +1,22 @@
-"""Which models to serve: from one name and path, from a folder of models, or from a `models.config` file."""
+"""Which models to serve: from one name and path, from a folder of models, or from a `ModelServerConfig`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from serving.errors import InvalidArgument
 from serving.server import storage
+from serving.server.policies import All, Latest, Specific, VersionPolicy
 
 if TYPE_CHECKING:
     from tensorflow_serving.config import model_server_config_pb2
 
-VersionPolicy = Callable[[Collection[int]], set[int]]
-"""Version numbers on disk -> those to serve."""
-
-
-def latest(num_versions: int = 1) -> VersionPolicy:
-    """The highest `num_versions` numbers."""
-    return lambda numbers: set(sorted(numbers)[-max(num_versions, 1) :])
-
-
-def specific(wanted: Collection[int]) -> VersionPolicy:
-    """Those of `wanted` that exist."""
-    return lambda numbers: set(wanted) & set(numbers)
+PLATFORM = "tensorflow"
+_TENSORFLOW_TYPE = 1  # ModelType.TENSORFLOW, which came before platforms
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,9 @@ class ModelConfig:
 
     name: str
     base_path: Path
-    policy: VersionPolicy = field(default_factory=latest)
+    policy: VersionPolicy = field(default_factory=Latest)
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Label -> version number."""
 
     def __post_init__(self) -> None:
         if self.base_path.exists() and not self.base_path.is_dir():
@@ -41,7 +35,7 @@ class ModelConfig:
                 f"The base path of model {self.name} must be a folder that holds version folders. "
                 f"Received a file: {self.base_path}."
             )
-        if storage.missing(self.base_path) != "saved_model.pb":
+        if storage.has_graph(self.base_path):
             raise InvalidArgument(
                 f"The base path of model {self.name} must be the folder above the version folders. "
                 f"Received a version folder itself: {self.base_path}. Pass {self.base_path.absolute().parent}."
@@ -56,50 +50,110 @@ def from_folder(models: Path) -> list[ModelConfig]:
     if not models.is_dir():
         kind = "a file" if models.exists() else "nothing is there"
         raise InvalidArgument(f"Expected a folder of models, such as models/. Received: {models} ({kind}).")
-    names = [entry for entry in sorted(models.iterdir()) if entry.is_dir() and storage.versions(entry)]
-    if names:
-        return [ModelConfig(entry.name, entry.absolute()) for entry in names]
-    hint = (
-        f"Pass its parent, {models.parent}." if storage.versions(models) else "Export a model first: cnn-tf export RUN."
-    )
+    folders = [entry for entry in sorted(models.iterdir()) if entry.is_dir() and storage.scan(entry).versions]
+    if folders:
+        return [ModelConfig(entry.name, entry.absolute()) for entry in folders]
+    is_model = storage.scan(models).versions
+    if storage.has_graph(models):
+        hint = f"It is a version itself: pass {models.absolute().parent.parent}."
+    else:
+        hint = f"Pass its parent, {models.parent}." if is_model else "Export a model first: cnn-tf export RUN."
     raise InvalidArgument(f"Expected folders NAME/VERSION/saved_model.pb below {models}. Found none. {hint}")
 
 
-def from_file(path: Path) -> list[ModelConfig]:
-    """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument."""
+def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
+    """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument.
+
+    A file without `model_config_list` serves nothing; a later reload may name models.
+    """
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2  # brings TensorFlow, some seconds
 
     try:
         config = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
-    except OSError as error:
-        raise InvalidArgument(f"Cannot read the model config file {path}: {error.strerror}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(f"Cannot read the model config file {path}: {reason}.") from error
     except text_format.ParseError as error:
         raise InvalidArgument(
             f"Error parsing text-format tensorflow.serving.ModelServerConfig: {path}:{error}"
         ) from error
-    models = [_from_proto(model) for model in config.model_config_list.config]
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
+    return from_proto(config, served)
+
+
+def from_proto(
+    config: model_server_config_pb2.ModelServerConfig, served: Sequence[ModelConfig] = ()
+) -> list[ModelConfig]:
+    """The models of a `ModelServerConfig`, which may not change the platform of those `served`. Raises InvalidArgument.
+
+    The first fault is told that TensorFlow Serving would tell, so the checks go over all models one after the other.
+    """
+    if config.WhichOneof("config") == "custom_model_config":
+        raise InvalidArgument("Missing custom_model_config_loader in ServerCore Options")
+    models = config.model_config_list.config
+    _require_unique_names([model.name for model in models])
+    paths = [local_folder(model.name, model.base_path) for model in models]
+    platforms = [_platform(model) for model in models]
+    known = {model.name for model in served}
+    for model, platform in zip(models, platforms, strict=True):
+        if model.name in known and platform != PLATFORM:
+            raise InvalidArgument(
+                f"Illegal to change a model's platform. For model {model.name} platform was {PLATFORM} "
+                f"and new platform requested is {platform}"
+            )
+    for model, platform in zip(models, platforms, strict=True):
+        if platform != PLATFORM:
+            raise InvalidArgument(f"Model {model.name} requests unsupported platform {platform}")
+    if any(model.HasField("logging_config") for model in models):
+        raise InvalidArgument("No request-logger-creator provided.")
+    return [
+        ModelConfig(model.name, path, _policy(model.model_version_policy), dict(model.version_labels))
+        for model, path in zip(models, paths, strict=True)
+    ]
+
+
+def _require_unique_names(names: Sequence[str]) -> None:
+    for position, name in enumerate(names):
+        if name in names[:position]:
             raise InvalidArgument(f"Illegal to list model {name} multiple times in config list")
-    return models
 
 
-def _from_proto(config: model_server_config_pb2.ModelConfig) -> ModelConfig:
-    if config.model_platform != "tensorflow":
-        raise InvalidArgument(f"Model {config.name} requests unsupported platform {config.model_platform}")
-    if not Path(config.base_path).is_absolute():
+def local_folder(name: str, base_path: str) -> Path:
+    """The folder that the base path of model `name` means: an absolute path, or `file:///folder`. Raises InvalidArgument."""
+    if "://" not in base_path:
+        if not Path(base_path).is_absolute():
+            raise InvalidArgument(f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}")
+        return Path(base_path)
+    uri = urlsplit(base_path)
+    if uri.scheme != "file":
         raise InvalidArgument(
-            f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
+            f"The base path of model {name} must be a folder of this machine, as /folder or file:///folder. "
+            f"Received: {base_path}. Mount or copy what lies there."
         )
-    return ModelConfig(config.name, Path(config.base_path), _policy(config.model_version_policy))
+    return Path(unquote(uri.path))
+
+
+def _platform(model: model_server_config_pb2.ModelConfig) -> str:
+    if not model.model_type:
+        if not model.model_platform:
+            raise InvalidArgument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform. "
+                f'Add model_platform: "tensorflow" to model {model.name}.'
+            )
+        return str(model.model_platform)
+    if model.model_platform:
+        raise InvalidArgument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+        )
+    if model.model_type != _TENSORFLOW_TYPE:
+        raise InvalidArgument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+    return PLATFORM
 
 
 def _policy(policy: object) -> VersionPolicy:
     choice = policy.WhichOneof("policy_choice")  # type: ignore[attr-defined]
     if choice == "all":
-        return lambda numbers: set(numbers)
+        return All()
     if choice == "specific":
-        return specific(list(policy.specific.versions))  # type: ignore[attr-defined]
-    return latest(policy.latest.num_versions)  # type: ignore[attr-defined]
+        return Specific(frozenset(policy.specific.versions))  # type: ignore[attr-defined]
+    return Latest(policy.latest.num_versions)  # type: ignore[attr-defined]
