@@ -1,0 +1,91 @@
+"""Counts of values by size, safe to add to from several threads."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+
+from serving.server.metrics.page import Buckets
+
+FINENESS = 4
+"""Fine buckets between two bounds of the page; latencies are then known to a sixth of their value."""
+
+
+def exponential(first: float, growth: float, count: int) -> tuple[float, ...]:
+    """`count` upper bounds: `first`, and each `growth` times the one before, in TensorFlow's rounding."""
+    bounds = [first]
+    while len(bounds) < count:
+        bounds.append(bounds[-1] * growth)
+    return tuple(bounds)
+
+
+def refine(bounds: Sequence[float]) -> tuple[float, ...]:
+    """The same bounds with FINENESS - 1 more between neighbours, so that every FINENESS-th is one of `bounds`."""
+    fine = [bounds[0]]
+    for low, high in pairwise(bounds):
+        fine += [low * (high / low) ** (step / FINENESS) for step in range(1, FINENESS)] + [high]
+    return tuple(fine)
+
+
+class Histogram:
+    """How many values were seen in each bucket, and their sum. A value on a bound counts above it, as in TensorFlow."""
+
+    __slots__ = ("_lock", "bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total: float = 0
+        self._lock = threading.Lock()
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        place = bisect_right(self.bounds, value)
+        with self._lock:
+            self.counts[place] += 1
+            self.total += value
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Counts several values, at less cost."""
+        places = [bisect_right(self.bounds, value) for value in values]
+        with self._lock:
+            for place in places:
+                self.counts[place] += 1
+            self.total += sum(values)
+
+    def add(self, other: Histogram) -> None:
+        """Counts what `other`, of the same bounds, has counted."""
+        counts, total = other.read()
+        with self._lock:
+            self.counts = [ours + theirs for ours, theirs in zip(self.counts, counts, strict=True)]
+            self.total += total
+
+    def read(self) -> tuple[list[int], float]:
+        """Counts and sum, of one moment."""
+        with self._lock:
+            return self.counts[:], self.total
+
+    def buckets(self) -> Buckets:
+        """The same for the page."""
+        return Buckets(self.bounds, *self.read())
+
+
+def coarse(counts: Sequence[int], step: int = FINENESS) -> list[int]:
+    """Counts for bounds -> counts for `bounds[::step]`, of which the last must be the last of `bounds` too."""
+    starts = [0, *range(1, len(counts) - 1, step), len(counts) - 1]
+    return [sum(counts[start:end]) for start, end in pairwise([*starts, len(counts)])]
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float:
+    """The value that a `share` (0 to 1) of what was counted is below; 0 if nothing was."""
+    wanted = sum(counts) * share
+    below = 0
+    for place, count in enumerate(counts):
+        if count and below + count >= wanted:
+            low = bounds[place - 1] if place else 0.0
+            high = bounds[min(place, len(bounds) - 1)]
+            return low + (high - low) * (wanted - below) / count
+        below += count
+    return 0.0
