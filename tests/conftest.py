@@ -59,10 +59,10 @@ class SilentObserver:
 
 @pytest.fixture(scope="session")
 def server(workplace):
-    """A real server process that serves the workplace's models with batching."""
+    """A real server process that serves the workplace's models."""
     from serving.server import process
 
-    with process.running([str(workplace / "models"), "--enable_batching"]) as running:
+    with process.running([str(workplace / "models")]) as running:
         yield running
 
 

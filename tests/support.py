@@ -77,6 +77,16 @@ class Examples:
         return self.data.splits[split].storage.encoded[int(number)]
 
 
+def load_servable(path: Path):
+    """The SavedModel in a folder, as the server runs it."""
+    from serving.server import engine
+    from serving.server.batching import ADAPTIVE, Batcher
+    from serving.server.servable import Servable
+
+    loaded = engine.load(path, engine.EngineOptions())
+    return Servable("model", 1, loaded, Batcher(loaded.slots, ADAPTIVE, lambda *batch: None))
+
+
 def write_data_set(folder: Path, data: DataSet) -> None:
     """Prepares the pictures of a data set in memory."""
     from pipelines import prepare

@@ -14,9 +14,12 @@ from PIL import Image
 from support import CLASS_NAMES, pictures, run_cli, write_data_set
 
 from serving.server import process
+from serving.server.command_line import FLAGS
+from serving.server.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SERVING = (ROOT / "docs" / "serving.md").read_text()
 
 
 def blocks(language):
@@ -88,10 +91,31 @@ def test_the_first_screen_has_the_two_commands():
     assert {"make demo", "make test"} <= {line.partition("#")[0].strip() for line in README.splitlines()[:30]}
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/serving.md"])
 def test_links_to_files_lead_somewhere(name):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text()):
-        assert (ROOT / target).exists(), target
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (ROOT / name).read_text()):
+        assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_the_flags_that_the_server_s_pages_name_are_there():
+    pages = README[README.index("## The embedded server") : README.index("## More")] + SERVING
+    named = set(re.findall(r"`--(\w+)", pages))
+    assert named - set(FLAGS) == {"name"}
+
+
+def test_every_flag_beyond_the_original_and_every_family_of_ours_is_described():
+    table = SERVING[SERVING.index("| flag |") : SERVING.index("## Differences")]
+    ours = set(re.findall(r"^\| `--(\w+)|, `--(\w+)", table, re.MULTILINE))
+    ours = {name for pair in ours for name in pair if name} - {"port", "rest_api_port"}
+    assert len(ours) == len(FLAGS) - 48
+    families = set(re.findall(r"^# TYPE (cnn_tf_\w+)", Metrics().page(), re.MULTILINE))
+    assert families
+    assert families - set(re.findall(r"cnn_tf_\w+", SERVING)) == set()
+
+
+def test_the_snippets_of_the_server_s_page_can_be_compiled():
+    for code in re.findall(r"^```python\n(.*?)^```", SERVING, re.MULTILINE | re.DOTALL):
+        compile(code, "serving.md", "exec")
 
 
 def test_the_measured_table_is_that_of_the_benchmark():

@@ -1,56 +1,99 @@
-"""One loaded version of a model. Knows TensorFlow, and nothing of gRPC or HTTP."""
+"""One loaded version of a model: its signatures, what they want, and how a request is run. Knows nothing of gRPC or HTTP."""
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving import errors
+from serving.server.batching import Batcher
+from serving.server.calls import Call, as_serving_error
+from serving.server.engine import Engine, Function
 from serving.wire.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
+# Sets of outputs that a signature is compiled for; a client that asks for more of them gets all outputs, picked from.
+MAX_PLANS = 64
 
-Function = Callable[..., Sequence[Any]]
-"""Input tensors in feed order -> output tensors in fetch order."""
-Execute = Callable[[Function, Sequence[Array]], Sequence[Any]]
-"""How a function is run: at once (`execute_directly`), or joined with other requests (`batching.Batcher`)."""
+Outputs: TypeAlias = dict[str, Array]
+"""Arrays by output name."""
+Done: TypeAlias = Callable[["Outputs | errors.ServingError"], None]
+"""Takes the outputs, or why there are none; called exactly once, from a thread of the batcher."""
 
 
-def execute_directly(function: Function, feeds: Sequence[Array]) -> Sequence[Any]:
-    """Runs `function` for this request alone."""
-    return function(*feeds)
+class Watch:
+    """Who is told what a servable does; this one notes nothing."""
+
+    def submitted(self, feeds: Sequence[Array]) -> None:
+        """A request with these inputs goes to the batcher."""
+
+    def runtime(self, api: str, seconds: float) -> None:
+        """A run for a request of `api` went well; `seconds` with its waiting."""
+
+    def watched(self, function: Function) -> Function:
+        """The function as it is to be run; made once for each set of inputs and outputs."""
+        return function
+
+    def closed(self) -> None:
+        """The version is gone."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a signature is run for one set of outputs."""
+
+    inputs: tuple[str, ...]  # in feed order
+    names: frozenset[str]  # the same
+    dtypes: tuple[np.dtype[Any], ...]  # of the inputs
+    ranks: tuple[int | None, ...]  # of the inputs; None: any
+    outputs: tuple[str, ...]  # in fetch order
+    function: Function
+    joinable: bool  # whether requests may share a batch
 
 
 class Servable:
-    """A SavedModel in a session of its own; safe to call from many threads.
+    """A model's version; safe to use from many threads."""
 
-    It is a TensorFlow 1 session since that is what TensorFlow Serving runs: it loads what TensorFlow 1 and 2 wrote, checks
-    types but not shapes, and a call costs about half of what a call of `tf.saved_model.load`'s functions does.
-    """
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        engine: Engine,
+        batcher: Batcher,
+        *,
+        joins_all: bool = False,
+        watch: Watch | None = None,
+        guard: Callable[[Mapping[str, Array]], None] | None = None,
+    ) -> None:
+        """Takes engine and batcher over.
 
-    def __init__(self, path: Path, execute: Execute = execute_directly) -> None:
-        """Loads the SavedModel in the folder `path`. Raises ServingError if that fails."""
-        self._execute = execute
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        try:
-            with self._session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
-        except tf.errors.OpError as error:
-            self._session.close()
-            raise errors.from_number(error.error_code, error.message) from error
-        except (OSError, RuntimeError, ValueError) as error:
-            self._session.close()
-            raise errors.InvalidArgument(" ".join(str(error).split())) from error
-        self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
-        self._functions: dict[tuple[tuple[str, ...], tuple[str, ...]], Function] = {}
-        self._lock = threading.Lock()
+        joins_all: requests share runs even where the engine does not know whether they may.
+        guard: sees all inputs; may raise ServingError.
+        """
+        self._watch = watch or Watch()
+        self._guard = guard
+        self._joins_all = joins_all
+        self.name = name
+        self.version = version
+        self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = engine.signatures
+        self.batcher = batcher
+        self._engine = engine
+        self._functions: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Function, bool]] = {}
+        self._plans: dict[tuple[str, tuple[str, ...]], _Plan] = {}
+
+    @property
+    def summary(self) -> str:
+        """How the model is run, for people."""
+        return self._engine.summary
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         """The signature called `name` ("": serving_default). Raises FailedPrecondition if there is none."""
@@ -59,47 +102,161 @@ class Servable:
         except KeyError:
             raise errors.FailedPrecondition(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.') from None
 
-    def run(
-        self, inputs: Mapping[str, Array], signature_name: str = "", output_filter: Sequence[str] = ()
-    ) -> dict[str, Array]:
-        """Outputs by name for `inputs` by name; `output_filter` names the outputs wanted (none: all).
+    def submit(
+        self, inputs: Mapping[str, Array], signature_name: str, output_filter: Sequence[str], call: Call, done: Done
+    ) -> None:
+        """Runs a signature ("": serving_default) on `inputs`, perhaps together with other requests.
 
-        Raises ServingError: FailedPrecondition for an unknown signature, InvalidArgument for wrong inputs, and whatever
-        the graph itself raises.
+        output_filter: names of the outputs wanted; none: all.
+
+        Raises FailedPrecondition for an unknown signature, InvalidArgument for wrong inputs; all else comes to `done`.
         """
         signature = self.signature(signature_name)
-        names, feeds = _feeds(inputs, signature)
-        outputs = _selected(signature, output_filter)
-        function = self._function(
-            tuple(signature.inputs[name].name for name in names),
-            tuple(signature.outputs[name].name for name in outputs),
-        )
-        try:
-            results = self._execute(function, feeds)
-        except tf.errors.OpError as error:
-            hint = _shape_hint(dict(zip(names, feeds, strict=True)), signature)
-            raise errors.from_number(error.error_code, error.message + hint) from error
-        return dict(zip(outputs, (np.asarray(result) for result in results), strict=True))
+        known = self._plans.get((signature_name or DEFAULT_SIGNATURE, ()))
+        if known is None or inputs.keys() != known.names:
+            inputs = _completed(inputs, signature)
+        if output_filter or known is None:
+            plan = self._plan(signature_name or DEFAULT_SIGNATURE, signature, output_filter)
+        else:
+            plan = known
+        feeds = [inputs[name] for name in plan.inputs]
+        for position, (feed, dtype) in enumerate(zip(feeds, plan.dtypes, strict=True)):
+            if feed.dtype != dtype:
+                raise errors.InvalidArgument(_wrong_type(position, plan, feed))
+        if self._engine.needs_ranks and any(map(_differs, plan.ranks, feeds)):
+            raise errors.InvalidArgument(_shape_hint(dict(zip(plan.inputs, feeds, strict=True)), signature).lstrip())
+        if self._guard:
+            self._guard(inputs)
+        begin = time.perf_counter()
+
+        def finish(result: Sequence[Any] | Exception) -> None:
+            if isinstance(result, Exception):
+                done(_told(result, dict(zip(plan.inputs, feeds, strict=True)), signature))
+            else:
+                self._told_of_run("Predict", time.perf_counter() - begin, call)
+                outputs = dict(zip(plan.outputs, map(_as_array, result), strict=True))
+                done({name: outputs[name] for name in output_filter} if output_filter else outputs)
+
+        self._watch.submitted(feeds)
+        self.batcher.submit(plan.function, feeds, call, finish, joinable=plan.joinable)
+
+    def submit_examples(
+        self,
+        api: str,
+        feeds: Sequence[str],
+        fetches: Sequence[str],
+        examples: Array,
+        call: Call,
+        done: Callable[[Any], None],
+    ) -> None:
+        """Feeds `examples`, string (N,), to tensors by their names in the graph.
+
+        api: "Classify", "Regress" or "MultiInference". `done` takes a list of arrays or a ServingError.
+        """
+        if self._guard:
+            self._guard({"inputs": examples})
+        names = tuple(sorted(feeds))
+        begin = time.perf_counter()
+
+        def finish(result: Sequence[Any] | Exception) -> None:
+            if isinstance(result, Exception):
+                done(_told(result))
+            else:
+                self._told_of_run(api, time.perf_counter() - begin, call)
+                done([_as_array(value) for value in result])
+
+        function, joinable = self._function(names, tuple(fetches))
+        self._watch.submitted([examples])
+        self.batcher.submit(function, [examples] * len(names), call, finish, joinable=joinable)
+
+    def run(self, inputs: Mapping[str, Array], signature_name: str = "", output_filter: Sequence[str] = ()) -> Outputs:
+        """The same, waiting for the outputs. Raises ServingError."""
+        outputs: Outputs = wait(functools.partial(self.submit, inputs, signature_name, output_filter, Call()))
+        return outputs
 
     def close(self) -> None:
-        """Frees the session; no call may be running."""
+        """Frees the model; no request may be running."""
+        self.batcher.close()
+        self._plans.clear()
         self._functions.clear()
-        self._session.close()
+        self._engine.close()
+        self._watch.closed()
 
-    def _function(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Function:
-        with self._lock:
-            function = self._functions.get((feeds, fetches))
-            if function is None:
-                # The public `make_callable` casts inputs silently to the wanted type and refuses shapes that the graph
-                # could run; this one hands the arrays to the session as they are, as TensorFlow Serving does.
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                function = self._session._make_callable_from_options(options)
-                self._functions[feeds, fetches] = function
-            return function
+    def _told_of_run(self, api: str, seconds: float, call: Call) -> None:
+        self._watch.runtime(api, seconds)
+        if call.span is not None:
+            call.span.event("run", seconds=seconds)
+
+    def _plan(self, name: str, signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> _Plan:
+        key = (name, tuple(output_filter))
+        plan = self._plans.get(key)
+        if plan is None:
+            outputs = _selected(signature, output_filter)
+            if len(self._plans) >= MAX_PLANS:
+                key, outputs = (name, ()), sorted(signature.outputs)
+            plan = self._plans.setdefault(key, self._make_plan(signature, outputs))
+        return plan
+
+    def _make_plan(self, signature: meta_graph_pb2.SignatureDef, outputs: Sequence[str]) -> _Plan:
+        inputs = tuple(sorted(signature.inputs))
+        feeds = tuple(signature.inputs[name].name for name in inputs)
+        fetches = tuple(signature.outputs[name].name for name in outputs)
+        return _Plan(
+            inputs,
+            frozenset(inputs),
+            tuple(np.dtype(tf.as_dtype(signature.inputs[name].dtype).as_numpy_dtype) for name in inputs),
+            tuple(tf.TensorShape(signature.inputs[name].tensor_shape).rank for name in inputs),
+            tuple(outputs),
+            *self._function(feeds, fetches),
+        )
+
+    def _function(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Function, bool]:
+        """From tensors to tensors, the same object each time; and whether requests may share a run of it."""
+        found = self._functions.get((feeds, fetches))
+        if found is None:
+            function = self._watch.watched(self._engine.function(feeds, fetches))
+            joinable = self._joins_all or self._engine.joinable(feeds, fetches)
+            found = self._functions.setdefault((feeds, fetches), (function, joinable))
+        return found
 
 
-def _feeds(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> tuple[list[str], list[Array]]:
-    """Input names in feed order and their values, with the signature's defaults filled in."""
+def wait(submit: Callable[[Callable[[Any], None]], None]) -> Any:
+    """What `submit` hands to its `done`. Raises ServingError if that is one."""
+    results: list[Any] = []
+    finished = threading.Event()
+
+    def done(result: Any) -> None:
+        results.append(result)
+        finished.set()
+
+    submit(done)
+    finished.wait()
+    if isinstance(results[0], errors.ServingError):
+        raise results[0]
+    return results[0]
+
+
+def _as_array(value: Any) -> Array:
+    """TensorFlow gives scalars as NumPy's, and a scalar string as bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, dtype=object if isinstance(value, bytes) else None)
+
+
+def _differs(rank: int | None, array: Array) -> bool:
+    return rank is not None and array.ndim != rank
+
+
+def _completed(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> Mapping[str, Array]:
+    """The inputs with the signature's defaults filled in. Raises InvalidArgument if some are missing or too many."""
+    require_names(inputs, signature)
+    return {
+        name: inputs[name] if name in inputs else tf.make_ndarray(signature.defaults[name]) for name in signature.inputs
+    }
+
+
+def require_names(inputs: Iterable[str], signature: meta_graph_pb2.SignatureDef) -> None:
+    """Raises InvalidArgument unless the inputs are the signature's; those that have a default may be absent."""
     sent, wanted, defaults = set(inputs), set(signature.inputs), set(signature.defaults)
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
         raise errors.InvalidArgument(
@@ -117,15 +274,11 @@ def _feeds(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) 
         raise errors.InvalidArgument(
             f"Inputs contains invalid name. Used request inputs: {_set(sent & wanted)}, request input: {_set(sent)}"
         )
-    names = sorted(wanted)
-    feeds = [inputs[n] if n in sent else tf.make_ndarray(signature.defaults[n]) for n in names]
-    for position, (name, feed) in enumerate(zip(names, feeds, strict=True)):
-        expected, given = tf.as_dtype(signature.inputs[name].dtype), tf.as_dtype(feed.dtype)
-        if given != expected:
-            raise errors.InvalidArgument(
-                f"Expects arg[{position}] to be {_type_name(expected)} but {_type_name(given)} is provided (input {name!r})"
-            )
-    return names, feeds
+
+
+def _wrong_type(position: int, plan: _Plan, feed: Array) -> str:
+    expected, given = (_type_name(tf.as_dtype(dtype)) for dtype in (plan.dtypes[position], feed.dtype))
+    return f"Expects arg[{position}] to be {expected} but {given} is provided (input {plan.inputs[position]!r})"
 
 
 def _type_name(dtype: tf.DType) -> str:
@@ -150,6 +303,15 @@ def _set(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
+def _told(
+    error: Exception, inputs: Mapping[str, Array] | None = None, signature: meta_graph_pb2.SignatureDef | None = None
+) -> errors.ServingError:
+    """What a client is told when a run failed."""
+    told = as_serving_error(error, "Running a model")
+    hint = _shape_hint(inputs, signature) if inputs and signature else ""
+    return type(told)(told.message + hint) if hint else told
+
+
 def _shape_hint(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> str:
     """What the signature says of shapes, where an input contradicts it.
 
@@ -158,7 +320,7 @@ def _shape_hint(inputs: Mapping[str, Array], signature: meta_graph_pb2.Signature
     hints = []
     for name, array in inputs.items():
         wanted = tf.TensorShape(signature.inputs[name].tensor_shape)
-        if not wanted.is_compatible_with(array.shape):
+        if not wanted.is_compatible_with(np.shape(array)):
             sizes = ", ".join("batch" if i == 0 and d is None else str(d) for i, d in enumerate(wanted.as_list()))
             hints.append(f" Input {name!r} must have shape ({sizes}). Received: {array.shape}.")
     return "".join(hints)

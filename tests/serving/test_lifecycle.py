@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import http.client
+import json
 import shutil
 import signal
 import socket
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from saved_models import waiting
 from support import run_cli, until
 
 from serving.client import PredictClient
@@ -111,34 +113,51 @@ def test_a_failing_warm_up_fails_the_load(models, serving):
     assert client.predict(PICTURES).version == 1
 
 
-def cpu_seconds(pid):
-    """Processor time that a process has used (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@pytest.mark.parametrize("port", ["grpc", "rest"])
+def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(tmp_path, port):
+    """Over either port, whichever has something to finish."""
+    waiting(tmp_path / "models" / "waiting" / "1")
+    folder = tmp_path / "told"
+    with process.running([str(tmp_path / "models"), "--drain_seconds=100"]) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit({"grpc": over_grpc, "rest": over_rest}[port], server, str(folder))
+        try:
+            until((folder / "begun").exists)
+            server.process.send_signal(signal.SIGTERM)
+            for address in (server.grpc_address, rest_address(server)):
+                until(lambda address=address: refuses(address), timeout=30)
+        finally:
+            folder.mkdir(exist_ok=True)
+            (folder / "go").touch()
+        assert answer.result() == [str(folder)]
+        assert server.process.wait(60) == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see that the server is busy")
-def test_sigterm_finishes_what_is_under_way(models):
-    with process.running([str(models)]) as server:
-        many = np.zeros((60_000, 28, 28, 1), np.uint8)
-        results = []
+def over_grpc(server, folder):
+    with PredictClient(server.grpc_address, "waiting", timeout=100) as client:
+        return [answer.decode() for answer in client.predict({"folders": np.array([folder], object)})["folders"]]
 
-        def ask():
-            with PredictClient(server.grpc_address, "patterns", timeout=60) as client:
-                results.append(client.predict({"images": many}, outputs=["top_scores"])["top_scores"].shape)
 
-        thread = threading.Thread(target=ask)
-        with PredictClient(server.grpc_address, "patterns") as client:
-            client.wait_until_ready()
-        idle = cpu_seconds(server.process.pid)
-        thread.start()
-        # The request takes some seconds; by then it has been received, and the model works on it.
-        until(lambda: cpu_seconds(server.process.pid) > idle + 0.5)
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(timeout=20)
-        thread.join()
-    assert server.process.returncode == 0
-    assert results == [(60_000, 3)]
+def over_rest(server, folder):
+    connection = http.client.HTTPConnection(rest_address(server), timeout=100)
+    connection.request("POST", "/v1/models/waiting:predict", json.dumps({"instances": [folder]}))
+    answer = json.load(connection.getresponse())
+    connection.close()
+    return answer["predictions"]
+
+
+def rest_address(server):
+    """host:port."""
+    return server.rest_url.removeprefix("http://").partition("/")[0]
+
+
+def refuses(address):
+    """Whether nobody takes connections there."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_requests_during_sigterm_are_answered_or_unavailable(models):

@@ -1,0 +1,130 @@
+"""The server's process is killed, told to stop, or sees its clock jump, under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+import shutil
+import signal
+import socket
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+from support import until
+
+from serving.client import PredictClient
+from serving.errors import ServingError, Unavailable
+from serving.server import process
+
+X = {"x": np.array([1, 2], np.float32)}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def test_a_client_that_retries_lives_through_kill_9_and_a_restart(models):
+    flags = [str(models), f"--port={free_port()}"]
+    answers, errors, stop = Counter(), Counter(), threading.Event()
+
+    def ask_and_ask_again(address):
+        with PredictClient(address, "first", timeout=5) as client:
+            while not stop.is_set():
+                try:
+                    answers[tuple(client.predict(X)["y"].tolist())] += 1
+                except ServingError as error:
+                    errors[type(error).__name__] += 1
+                    stop.wait(0.05)
+
+    with process.running(flags) as server:
+        threads = [threading.Thread(target=ask_and_ask_again, args=(server.grpc_address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: answers.total() > 50)
+        server.process.kill()
+        server.process.wait()
+    with process.running(flags):
+        before = answers.total()
+        until(lambda: answers.total() > before + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(answers) == {(2.0, 4.0)}
+    assert set(errors) <= {"Unavailable", "DeadlineExceeded"}
+    assert errors["Unavailable"]
+
+
+def test_sigterm_loses_no_rest_request_that_it_has_accepted(models):
+    """Clients keep their connections: each request is answered, or its connection was closed before it was sent."""
+    outcomes = Counter()
+
+    def ask_without_pause(address):
+        body = json.dumps({"instances": [1, 2]})
+        connection = http.client.HTTPConnection(address, timeout=20)
+        connection.connect()
+        while not outcomes["closed"]:
+            if select.select([connection.sock], [], [], 0)[0]:
+                outcomes["closed"] += 1
+                break
+            try:
+                connection.request("POST", "/v1/models/first:predict", body)
+                response = connection.getresponse()
+                outcomes[response.status, response.read().count(b".0")] += 1
+            except (OSError, http.client.HTTPException):
+                outcomes["crossed"] += 1  # it was on its way while the server closed the idle connection
+                break
+            if response.will_close:
+                break
+        connection.close()
+
+    with process.running([str(models)]) as server:
+        address = server.rest_url.removeprefix("http://").partition("/")[0]
+        threads = [threading.Thread(target=ask_without_pause, args=(address,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        until(lambda: outcomes[200, 2] > 100)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        server.process.wait(20)
+    assert server.process.returncode == 0
+    assert set(outcomes) <= {(200, 2), (503, 0), "closed", "crossed"}
+    assert outcomes["crossed"] <= 1
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="needs faketime")
+def test_a_clock_that_jumps_changes_nothing(models, tmp_path, monkeypatch):
+    """The wall clock goes an hour on and a day back while requests with deadlines are served."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    (library,) = process_library()
+    monkeypatch.setenv("LD_PRELOAD", library)
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    with process.running([str(models), "--file_system_poll_wait_seconds=0.1"]) as server:
+        monkeypatch.delenv("LD_PRELOAD")
+        with PredictClient(server.grpc_address, "first", timeout=20) as client:
+            for jump in ("+3600", "-86400", "+0"):
+                aside = clock.with_suffix(".new")
+                aside.write_text(jump)
+                aside.rename(clock)
+                for _ in range(20):
+                    assert client.predict(X)["y"].tolist() == [2, 4]
+            shutil.copytree(models / "second" / "1", models / "aside").rename(models / "first" / "2")
+            until(lambda: client.predict(X).version == 2, timeout=20)
+
+
+def process_library():
+    from pathlib import Path
+
+    return [str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")][:1]
+
+
+def test_a_client_without_a_server_is_told_so():
+    with PredictClient(f"127.0.0.1:{free_port()}", "first", timeout=2) as client, pytest.raises(Unavailable):
+        client.predict(X)
