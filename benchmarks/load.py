@@ -1,0 +1,170 @@
+"""Loads a server with one request again and again, from h2load (Debian: nghttp2-client), and watches what that costs it.
+
+The generator is written in C, so that on two cores the servers are what is measured. It counts HTTP statuses; whether the
+answers are right is seen by a client beside it, which asks a few times a second.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import psutil
+
+from benchmarks.serving_models import Request
+
+TOLERANCE = 1e-3
+SAMPLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of a load: requests/s, times in milliseconds; `cpu` is the server's CPU time a request; `rss` in MiB."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    rss: float
+    failed: int
+    wrong: int
+
+
+def require_generator() -> None:
+    if shutil.which("h2load") is None:
+        raise SystemExit("h2load is needed. Install it with: apt-get install nghttp2-client")
+
+
+class Target:
+    """A running server: where it is, the request for it, its process, and what it should answer."""
+
+    def __init__(self, address: str, request: Request, pid: int, expected: np.ndarray) -> None:
+        self.address = address
+        self.request = request
+        self.pid = pid
+        self._process = psutil.Process(pid)
+        self._expected = expected
+
+    def ask(self, timeout: float = 10.0) -> Any:
+        """One answer, as an array. Raises grpc.RpcError or OSError."""
+        return self.request.read((_ask_grpc if self.request.is_grpc else _ask_http)(self, timeout))
+
+    def is_right(self) -> bool:
+        answer = np.asarray(self.ask(), np.float32).reshape(-1)
+        return answer.shape == self._expected.shape and bool(np.abs(answer - self._expected).max() < TOLERANCE)
+
+    def cpu_seconds(self) -> float:
+        """Of the server and its children, so far."""
+        times = [process.cpu_times() for process in self._tree()]
+        return sum(time.user + time.system for time in times)
+
+    def rss(self) -> float:
+        """MiB, of the server and its children."""
+        return sum(process.memory_info().rss for process in self._tree()) / 2**20
+
+    def _tree(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children(recursive=True)]
+
+
+def closed(target: Target, callers: int, seconds: float) -> Load:
+    """`callers` connections, each of which asks again as soon as it has its answer."""
+    return _run(target, ["-c", str(callers), "-D", f"{max(round(seconds), 1)}"])
+
+
+def open_loop(target: Target, rate: float, seconds: float) -> Load:
+    """Requests at random times, `rate` a second on average, whether or not earlier ones are answered (gRPC only)."""
+    draw = random.Random(5)
+    clock, lines = 0.0, []
+    while clock < seconds * 1000:
+        lines.append(f"{clock:.3f}\thttp://{target.address}{target.request.path}\n")
+        clock += draw.expovariate(rate) * 1000
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as script:
+        script.writelines(lines)
+        script.flush()
+        return _run(target, ["-c", "1", "-m", "100", f"--timing-script-file={script.name}"])
+
+
+def _run(target: Target, arguments: list[str]) -> Load:
+    with tempfile.TemporaryDirectory() as folder, _sampling(target) as wrong:
+        body, log = Path(folder, "body"), Path(folder, "log")
+        body.write_bytes(target.request.body)
+        headers = [f"--header={name}: {value}" for name, value in target.request.headers.items()]
+        command = ["h2load", *arguments, f"--data={body}", f"--log-file={log}", *headers]
+        command += [] if target.request.is_grpc else ["--h1"]
+        before = target.cpu_seconds()
+        told = subprocess.run(
+            [*command, f"http://{target.address}{target.request.path}"], capture_output=True, text=True, check=True
+        ).stdout
+        cpu = target.cpu_seconds() - before
+        rss = target.rss()
+        rows = [line.split("\t") for line in log.read_text().splitlines()]
+    times = [int(row[2]) / 1000 for row in rows if row[1] == "200"] or [float("nan")]
+    return Load(
+        rate=_requests_per_second(told),
+        p50=statistics.median(times),
+        p99=float(np.percentile(times, 99)),
+        cpu=cpu / len(times) * 1000,
+        rss=rss,
+        failed=len(rows) - len(times),
+        wrong=wrong[0],
+    )
+
+
+def _requests_per_second(told: str) -> float:
+    found = re.search(r"([\d.]+) req/s", told)
+    if not found:
+        raise RuntimeError(f"h2load said: {told}")
+    return float(found[1])
+
+
+@contextmanager
+def _sampling(target: Target) -> Iterator[list[int]]:
+    """Asks a few times a second for the time of the block; yields a list whose item is the number of wrong answers."""
+    wrong, stop = [0], threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(SAMPLE_SECONDS):
+            try:
+                wrong[0] += not target.is_right()
+            except (grpc.RpcError, OSError, http.client.HTTPException):
+                wrong[0] += 1
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _ask_grpc(target: Target, timeout: float) -> bytes:
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(target.address, options) as channel:
+        return bytes(channel.unary_unary(target.request.path)(target.request.body[5:], timeout=timeout))
+
+
+def _ask_http(target: Target, timeout: float) -> bytes:
+    connection = http.client.HTTPConnection(target.address, timeout=timeout)
+    try:
+        connection.request("POST", target.request.path, target.request.body, target.request.headers)
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise ConnectionError(f"{response.status}: {body[:200]!r}")
+    return body
