@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import typer
 
 from cnn_tf import console
-from cnn_tf.quiet import import_tensorflow
 
 HELP = """From a folder of pictures to a TensorFlow Serving endpoint.
 
@@ -156,6 +155,4 @@ def serve(context: typer.Context) -> None:
     """Serve exported models over gRPC and REST."""
     from serving.server import main as server
 
-    flags = server.parse(context.args, "cnn-tf serve")
-    import_tensorflow()
-    raise typer.Exit(server.run(flags))
+    raise typer.Exit(server.main(context.args, "cnn-tf serve"))
