@@ -27,8 +27,7 @@ Array = npt.NDArray[Any]
 
 # No message can be larger than this anyhow.
 MAX_TENSOR_BYTES = 2**31 - 1
-# A tensor may announce a big shape and bring few values for it. One value for all of it takes no memory; of several, the last
-# is repeated up to here.
+# A tensor may announce a big shape and bring few values for it; the last is repeated, up to here.
 MAX_REPEATED_BYTES = 2**28
 # NumPy's limit; TensorFlow's is 254.
 MAX_DIMENSIONS = 64
@@ -171,14 +170,13 @@ def _from_values(values: Any, kind: Kind, count: int) -> Array:
     absent = count - len(array)
     if not absent:
         return array
+    if count * kind.numpy.itemsize > MAX_REPEATED_BYTES:
+        raise InvalidArgument(
+            f"A tensor of {count} values brings {len(array)} of them. Expected all of them above {MAX_REPEATED_BYTES} bytes."
+        )
     if len(array) <= 1:
         value = array if len(array) else np.full(1, b"" if kind.is_string else 0, dtype=kind.numpy)
         return np.broadcast_to(value, count)
-    if count * kind.numpy.itemsize > MAX_REPEATED_BYTES:
-        raise InvalidArgument(
-            f"A tensor of {count} values brings {len(array)} of them. Expected all, or one for all, above "
-            f"{MAX_REPEATED_BYTES} bytes."
-        )
     return np.concatenate([array, np.broadcast_to(array[-1:], absent)])
 
 

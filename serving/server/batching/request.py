@@ -23,6 +23,8 @@ Kind: TypeAlias = tuple[Any, ...]
 """What requests must agree in to be joined: the function, and its inputs' types and shapes without the batch axis."""
 
 MAX_PADDED_RANK = 6
+# From here on it costs more to copy a request than is gained by joining it, and many of them together would fill the memory.
+LARGE_BYTES = 4 * 2**20
 
 
 class Request:
@@ -53,7 +55,7 @@ def measure(
     except IndexError:  # no input, or a scalar
         _refuse(feeds, 1, parameters, joinable)
         return 1, None
-    if not joinable:
+    if not joinable or (not parameters.is_strict and sum(feed.nbytes for feed in feeds) > LARGE_BYTES):
         return size, None
     if size > parameters.max_batch_size or (len(feeds) > 1 and any(feed.shape[:1] != (size,) for feed in feeds)):
         _refuse(feeds, size, parameters, joinable)

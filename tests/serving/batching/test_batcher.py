@@ -13,6 +13,7 @@ from support import until
 
 from serving.errors import Cancelled, DeadlineExceeded, Unavailable
 from serving.server.batching import ADAPTIVE, ALONE
+from serving.server.batching.request import LARGE_BYTES
 from serving.server.calls import Call
 
 
@@ -58,6 +59,14 @@ def test_a_request_above_the_limit_runs_alone(start, model):
     clients = start(dataclasses.replace(ADAPTIVE, max_batch_size=2))
     assert clients.while_busy([np.ones(5), np.ones(1)]) == [[2] * 5, [2]]
     assert model.batches == [1, 5, 1]
+
+
+def test_large_requests_are_not_copied_into_one(start, model):
+    clients = start()
+    large = np.ones((1, LARGE_BYTES // 8 + 1))
+    answers = clients.while_busy([large, large, np.ones((1, 2)), np.ones((1, 2))])
+    assert [len(answer[0]) for answer in answers] == [large.shape[1], large.shape[1], 2, 2]
+    assert sorted(model.batches) == [1, 1, 1, 2]
 
 
 def test_other_shapes_types_and_functions_never_share_a_batch(start, model):
