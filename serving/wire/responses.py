@@ -23,14 +23,17 @@ _TYPED = {np.dtype(np.float32): 0x2A, np.dtype(np.float64): 0x32}
 def predict_response(
     outputs: Mapping[str, Array], model: str, version: int, signature: str, *, typed: bool = True
 ) -> bytes:
-    """The serialized message. typed: see `tensors.fill`. Raises InvalidArgument for data types that cannot be sent."""
+    """The serialized message. Raises InvalidArgument for data types that cannot be sent.
+
+    typed: values go into the typed field (`float_val`, ...); else into `tensor_content`, single ones too.
+    """
     parts = [_output(name, array, typed) for name, array in outputs.items()]
     return b"".join([*parts, _spec(model, version, signature)])
 
 
 def _output(name: str, array: Array, typed: bool) -> bytes:
     tag = _TYPED.get(array.dtype) if typed else _CONTENT
-    if tag is None or array.size < 2 or array.dtype.kind not in "fiub" or not array.dtype.isnative:
+    if tag is None or not array.size or array.dtype.kind not in "fiub" or not array.dtype.isnative:
         message = pb.PredictResponse()
         fill(message.outputs[name], array, typed=typed)
         return message.SerializeToString()
