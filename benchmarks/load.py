@@ -79,9 +79,11 @@ class Target:
         return [self._process, *self._process.children(recursive=True)]
 
 
-def closed(target: Target, callers: int, seconds: float) -> Load:
-    """`callers` connections, each of which asks again as soon as it has its answer."""
-    return _run(target, ["-c", str(callers), "-D", f"{max(round(seconds), 1)}"])
+def closed(target: Target, callers: int, seconds: float, connections: int = 0) -> Load:
+    """`callers`, each of whom asks again as soon as there is an answer; on so many connections together, or one each (0)."""
+    connections = connections or callers
+    shape = ["-c", str(connections), "-m", str(callers // connections)]
+    return _run(target, [*shape, "-D", f"{max(round(seconds), 1)}"])
 
 
 def open_loop(target: Target, rate: float, seconds: float) -> Load:

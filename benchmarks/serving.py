@@ -24,7 +24,9 @@ from benchmarks import load, peers, report, serving_hosts, serving_limit, servin
 from benchmarks.load import Load, Target
 
 CALLERS = (1, 8, 32)
-ROUNDS, SECONDS = 3, 6.0
+# gRPC's clients share a channel among the threads of a process; HTTP/1.1 has a connection for each caller.
+CHANNELS = 4
+SECONDS = 6.0
 # What the flags of ours are in each form; the last is whose ratio the others are told by.
 OURS = {
     "cnn-tf gRPC (grpcio)": ["--grpc_transport=grpcio"],
@@ -51,8 +53,8 @@ def run(name: str, arguments: argparse.Namespace) -> None:
     loads: dict[tuple[str, int], list[Load]] = defaultdict(list)
     out: dict[str, str] = {}
     seconds = 1.5 if arguments.quick else SECONDS
-    for _ in range(1 if arguments.quick else ROUNDS):
-        for mode in ("plain", "frozen", "bfloat16"):
+    for _ in range(1 if arguments.quick else arguments.rounds):
+        for mode in _modes():
             limits[mode].append(serving_limit.measure(arguments.models / name / "1", name, mode, seconds * 2))
         expected = np.array(limits["plain"][-1]["answer"], np.float32)
         for server, start in _servers(name, expected, arguments).items():
@@ -66,9 +68,16 @@ def run(name: str, arguments: argparse.Namespace) -> None:
     print(report.write(f"serving_{name}", f"Serving {name}, one float32 picture a request", rows), flush=True)
 
 
+def _modes() -> list[str]:
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return ["plain", "frozen", "bfloat16"] if "bf16" in flags else ["plain", "frozen"]
+
+
 def _servers(name: str, expected: np.ndarray, arguments: argparse.Namespace) -> dict[str, Start]:
     servers: dict[str, Start] = {}
     for form, flags in OURS.items():
+        if "bfloat16" in form and "bfloat16" not in _modes():
+            continue
         rest = "REST" in form
         servers[form] = partial(serving_hosts.ours, arguments.models, name, expected, flags, rest=rest)
     for peer in peers.PEERS:
@@ -87,6 +96,10 @@ def _measure(
                 result = load.closed(target, callers, seconds)
                 loads[server, callers].append(result)
                 print(f"{server}, {callers} callers: {result}", flush=True)
+                if target.request.is_grpc and callers > CHANNELS:
+                    shared = load.closed(target, callers, seconds, CHANNELS)
+                    loads[f"{server}, {CHANNELS} channels", callers].append(shared)
+                    print(f"{server}, {callers} callers on {CHANNELS} channels: {shared}", flush=True)
     except (RuntimeError, OSError) as error:
         out[server] = f"left out: {str(error).splitlines()[0]}"
         print(f"{server} {out[server]}", flush=True)
@@ -121,6 +134,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "cnn-tf-serving-models")
     parser.add_argument("--model", default=",".join(serving_models.SHAPES))
     parser.add_argument("--only", default="", help="servers to measure, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that all works")
     return parser.parse_args()
 
