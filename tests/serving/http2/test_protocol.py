@@ -246,7 +246,7 @@ def test_what_is_not_grpc_gets_an_http_status(raw, name, value, status):
         ([], message(b"a", flag=1), "13"),  # compressed, but how?
         ([], message(b"a", flag=7), "13"),
         ([("grpc-encoding", "gzip")], message(b"no gzip", flag=1), "13"),
-        ([("grpc-encoding", "gzip")], message(gzip.compress(b"a")[:-3], flag=1), "13"),
+        ([("grpc-encoding", "gzip")], message(gzip.compress(b"a", mtime=0)[:-3], flag=1), "13"),
         ([("grpc-encoding", "gzip")], message(b"not compressed"), "0"),
         ([("grpc-encoding", "snappy")], message(b"a", flag=1), "12"),
         ([("grpc-timeout", "soon")], message(b"a"), "13"),
