@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Each is a Debian package and a program in one of these folders.
-PROGRAMS = ("podman", "runc", "catatonit", "netavark")
+PROGRAMS = ("podman", "runc", "catatonit", "netavark", "iptables")
 PROGRAM_FOLDERS = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/lib/podman:/usr/libexec/podman"
 # The one file that podman writes outside, whatever it is told.
 CACHE = Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb")
