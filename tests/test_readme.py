@@ -51,6 +51,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.timeout(900)  # a training from scratch is among them
 def test_the_commands_and_the_code_work_in_their_order(folder):
     every = commands("cnn-tf")
     before, after = (
