@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import node_def_pb2
+from tensorflow.core.framework import graph_pb2, node_def_pb2
 
-from serving.server.engine import grappler
+from serving.server.engine import apart, grappler
 from serving.server.engine.freezing import Frozen
 from serving.server.engine.grappler import Signatures, node_of
 from serving.wire.tensors import Array
@@ -28,12 +28,21 @@ def fold(frozen: Frozen, signatures: Signatures, checked: Sequence[str], *, bflo
 
     checked: the tensors whose values will be compared with the original's; what they do not depend on is not folded.
     """
-    frozen.graph = grappler.simplify(frozen.graph, signatures)
+    calls = apart.calls(frozen.graph, frozen.values)
+    frozen.graph = _simplified(frozen.graph, calls, signatures)
     _Folder(frozen, signatures, checked).fold_all()
     for node in frozen.graph.node:
         node.device = node.device or grappler.CPU
-    frozen.graph = grappler.simplify(frozen.graph, signatures, bfloat16=bfloat16)
+    frozen.graph = _simplified(frozen.graph, calls, signatures, bfloat16=bfloat16)
     _cast_weights(frozen)
+
+
+def _simplified(
+    graph: graph_pb2.GraphDef, calls: set[str], signatures: Signatures, *, bfloat16: bool = False
+) -> graph_pb2.GraphDef:
+    """The graph after TensorFlow's rewrites of all but the nodes `calls`."""
+    parts = apart.Apart(graph, calls, signatures)
+    return parts.joined(grappler.simplify(parts.graph, parts.signatures, bfloat16=bfloat16))
 
 
 class _Folder:

@@ -63,7 +63,7 @@ class SavedModelEngine:
         base = self.function(base_feeds, tuple(shared.fetches[fetch] for fetch in fetches))
         if shared.is_copy:
             return _selected(base, _positions(feeds, shared.prepared), range(len(fetches)))
-        prepare = sessions.function(self._session, feeds, shared.prepared)
+        prepare = self.function(feeds, shared.prepared)
 
         def call(*arrays: Any) -> Sequence[Any]:
             return base(*prepare(*arrays))

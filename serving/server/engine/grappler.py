@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
@@ -19,30 +19,14 @@ class NotOptimisableError(Exception):
     """Why a graph is left as it is; shown to people, never raised to callers of the engine."""
 
 
-def inline(graph: graph_pb2.GraphDef, signatures: Signatures) -> graph_pb2.GraphDef:
-    """The graph with calls of functions replaced by their bodies."""
-    return _optimise(graph, signatures, _config(["function"]))
-
-
 def simplify(graph: graph_pb2.GraphDef, signatures: Signatures, *, bfloat16: bool = False) -> graph_pb2.GraphDef:
     """The graph after all of TensorFlow's usual rewrites; with bfloat16 also the one that computes in it."""
-    config = _config([])
-    if bfloat16:
-        rewrites = config.graph_options.rewrite_options
-        rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
-    return _optimise(graph, signatures, config)
-
-
-def _config(optimizers: Sequence[str]) -> config_pb2.ConfigProto:
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
-    rewrites.optimizers.extend(optimizers)
     rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     rewrites.min_graph_nodes = -1
-    return config
-
-
-def _optimise(graph: graph_pb2.GraphDef, signatures: Signatures, config: config_pb2.ConfigProto) -> graph_pb2.GraphDef:
+    if bfloat16:
+        rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
     for name, signature in signatures.items():
         meta_graph.signature_def[name].CopyFrom(signature)

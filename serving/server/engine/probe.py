@@ -173,10 +173,14 @@ def _altered_bytes(value: bytes) -> bytes:
     except Exception:
         return value
     for feature in example.features.feature.values():
-        texts, floats, integers = feature.bytes_list.value, feature.float_list.value, feature.int64_list.value
-        texts[:] = [_altered_bytes(text) for text in texts]
-        floats[:] = [0.75 * number for number in floats]
-        integers[:] = [number // 2 for number in integers]
+        # To write to another list, if only nothing, would make the feature one of that kind.
+        kind = feature.WhichOneof("kind")
+        if kind == "bytes_list":
+            feature.bytes_list.value[:] = [_altered_bytes(text) for text in feature.bytes_list.value]
+        elif kind == "float_list":
+            feature.float_list.value[:] = [0.75 * number for number in feature.float_list.value]
+        elif kind == "int64_list":
+            feature.int64_list.value[:] = [number // 2 for number in feature.int64_list.value]
     altered: bytes = example.SerializeToString()
     return altered
 

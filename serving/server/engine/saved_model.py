@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def _frozen(meta_graph: meta_graph_pb2.MetaGraphDef, model: _Model) -> Frozen:
     model.shared.update(sharing.find(frozen, _callable(model.signatures)))
     plain = freezing.Plain(frozen, sessions.config(model.options, _first_threads(model.options)))
     try:
-        _find_probes(plain.function, model)
+        _find_probes(plain.function, model, _own(model))
     finally:
         plain.close()
     return frozen
@@ -108,14 +108,24 @@ def _callable(signatures: Signatures) -> Signatures:
     }
 
 
-def _find_probes(function: Callable[[tuple[str, ...], tuple[str, ...]], Function], model: _Model) -> None:
+def _own(model: _Model) -> Signatures:
+    """The signatures that do not run on another one's weights."""
+    return {name: signature for name, signature in _callable(model.signatures).items() if name not in model.shared}
+
+
+def _prepared(model: _Model) -> Signatures:
+    """The signatures that run on another one's weights once they have prepared its inputs."""
+    signatures = _callable(model.signatures)
+    return {name: signatures[name] for name, shared in model.shared.items() if not shared.is_copy}
+
+
+def _find_probes(
+    function: Callable[[tuple[str, ...], tuple[str, ...]], Function], model: _Model, signatures: Signatures
+) -> None:
     end = time.monotonic() + probe.BUDGET_SECONDS
     requests = recorded.requests(model.path)
-    signatures = _callable(model.signatures)
     for name in sorted(signatures, key=lambda name: (name != "serving_default", name)):
         signature = signatures[name]
-        if name in model.shared and model.shared[name].is_copy:
-            continue
         if model.probes and time.monotonic() > end:
             return
         inputs = [given for signature_name, given in requests if signature_name == name]
@@ -135,7 +145,7 @@ def _plain(model: _Model, why: str) -> SavedModelEngine:
     unused = [first]
     try:
         model.probes.clear()
-        _find_probes(functools.partial(sessions.function, first), model)
+        _find_probes(functools.partial(sessions.function, first), model, _own(model))
         engine, choice = _with_threads(
             lambda threads: unused.pop() if threads == first_threads and unused else open_session(threads),
             model,
@@ -156,7 +166,7 @@ def _optimised(frozen: Frozen, model: _Model) -> SavedModelEngine:
     """The frozen model, if it answers as the loaded one does. Raises NotOptimisableError otherwise."""
     bfloat16 = model.options.mixed_precision == "bfloat16" and precision.has_bfloat16()
     parts = sharing.parts(_callable(model.signatures), model.shared)
-    checked = [fetch for name, tried in model.probes.items() if name not in model.shared for fetch in tried.fetches]
+    checked = [fetch for tried in model.probes.values() for fetch in tried.fetches]
     if not checked:
         raise NotOptimisableError("no signature could be tried: record warm-up requests")
     frozen.graph = grappler.pruned(frozen.graph, grappler.tensors(parts))
@@ -170,7 +180,7 @@ def _optimised(frozen: Frozen, model: _Model) -> SavedModelEngine:
         return tf.compat.v1.Session(graph=graph, config=config)
 
     engine, choice = _with_threads(open_session, model, frozen.weight_bytes)
-    if not bfloat16 and not _answers_same(engine, model.probes):
+    if not bfloat16 and not _answers_same(engine, [model.probes[name] for name in _own(model) if name in model.probes]):
         engine.close()
         raise NotOptimisableError(f"frozen, its answers would differ by more than {probe.TOLERANCE:g}")
     freezing.forget_weights(graph)
@@ -188,9 +198,9 @@ def _precision_note(options: EngineOptions, bfloat16: bool) -> str:
     return ""
 
 
-def _answers_same(engine: SavedModelEngine, probes: Mapping[str, Probe]) -> bool:
+def _answers_same(engine: SavedModelEngine, probes: Iterable[Probe]) -> bool:
     try:
-        return all(probe.same(p.answers, engine.function(p.feeds, p.fetches)(*p.arrays)) for p in probes.values())
+        return all(probe.same(p.answers, engine.function(p.feeds, p.fetches)(*p.arrays)) for p in probes)
     except errors.ServingError:
         return False
 
@@ -209,6 +219,7 @@ def _with_threads(
     try:
         choice = threads.choose(model.options, _trial(open_engine, model, weight_bytes))
         engine = open_engine(choice.intra_op)
+        _find_probes(engine.function, model, _prepared(model))
         _find_rowwise(engine, model)
         _find_best_batch(engine, model, choice)
         del opened[choice.intra_op]

@@ -6,6 +6,7 @@ session has constants of its own; run as "decode, then the first signature" the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
@@ -37,16 +38,18 @@ class Shared:
 
 def find(frozen: Frozen, signatures: Signatures) -> dict[str, Shared]:
     """Signatures by name that need no network of their own."""
-    found: dict[str, Shared] = {}
     matcher = _Matcher(frozen)
-    for name in sorted(signatures, key=lambda name: (name != "serving_default", name)):
-        for base in signatures:
-            if base != name and base not in found and all(shared.base != name for shared in found.values()):
-                shared = matcher.match(signatures[name], base, signatures[base])
-                if shared is not None and (base == "serving_default" or not shared.is_copy or base < name):
-                    found[name] = shared
-                    break
-    return found
+    matches: dict[str, dict[str, Shared]] = {name: {} for name in signatures}
+    for name, base in itertools.permutations(sorted(signatures, key=lambda name: (name != "serving_default", name)), 2):
+        shared = matcher.match(signatures[name], base, signatures[base])
+        if shared is not None and (base == "serving_default" or not shared.is_copy or base < name):
+            matches[name][base] = shared
+    # What is closest leaves least to prepare: of two bases the one that could have the other as its own.
+    return {
+        name: max(bases.values(), key=lambda shared: len(matches[shared.base]))
+        for name, bases in matches.items()
+        if bases
+    }
 
 
 def parts(signatures: Signatures, shared: dict[str, Shared]) -> Signatures:
@@ -119,8 +122,8 @@ class _Matcher:
 
     def _source(self, edge: tuple[str, int], until: Container[str]) -> tuple[str, int]:
         """Where a tensor comes from but for nodes that only pass it on; no further than the tensors in `until`."""
-        while self._nodes[edge[0]].op == "Identity" and f"{edge[0]}:{edge[1]}" not in until:
-            edge = _edge(self._nodes[edge[0]].input[0])
+        while self._nodes[edge[0]].op in ("Identity", "IdentityN") and f"{edge[0]}:{edge[1]}" not in until:
+            edge = _edge(self._nodes[edge[0]].input[edge[1]])
         return edge
 
     def _same(self, node: node_def_pb2.NodeDef, base: node_def_pb2.NodeDef) -> bool:

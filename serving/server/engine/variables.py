@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.server.engine import grappler
+from serving.server.engine import grappler, inlining
 from serving.server.engine.grappler import NotOptimisableError, node_of
 from serving.server.engine.loading import VARIABLE_OPS
 from serving.wire.tensors import Array
@@ -106,9 +106,7 @@ def _saved_names(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[tuple[bytes, b
 def _flat(meta_graph: meta_graph_pb2.MetaGraphDef, restore: str) -> graph_pb2.GraphDef:
     if restore not in {node.name for node in meta_graph.graph_def.node}:
         raise NotOptimisableError("nothing restores its variables")
-    signature = meta_graph_pb2.SignatureDef()
-    signature.outputs["restore"].name = restore
-    return grappler.inline(grappler.pruned(meta_graph.graph_def, [restore]), {"restore": signature})
+    return inlining.inline(grappler.pruned(meta_graph.graph_def, [restore]))
 
 
 def _restored(edge: str, nodes: dict[str, node_def_pb2.NodeDef], identities: dict[str, str]) -> str:

@@ -4,8 +4,9 @@ import pytest
 import saved_models
 import tensorflow as tf
 from saved_models import joinable
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.server.engine import EngineOptions, load
+from serving.server.engine import EngineOptions, load, recorded
 
 ROWS = tf.TensorSpec((None, 3), tf.float32, name="x")
 
@@ -62,6 +63,38 @@ def test_strings_that_could_not_be_tried_are_not_joined(tmp_path):
 
     engine = engine_of(tmp_path, parse, tf.TensorSpec((None,), tf.string, name="x"))
     assert not joinable(engine)
+    engine.close()
+
+
+FEATURES = {
+    "must": tf.io.FixedLenFeature((), tf.float32),
+    "count": tf.io.FixedLenFeature((), tf.int64),
+    "name": tf.io.FixedLenFeature((), tf.string),
+}
+
+
+def example():
+    features = {
+        "must": tf.train.Feature(float_list=tf.train.FloatList(value=[2.0])),
+        "count": tf.train.Feature(int64_list=tf.train.Int64List(value=[4])),
+        "name": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a"])),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def test_examples_of_which_one_was_recorded_are_joined(tmp_path):
+    def parse(x):
+        return {"y": tf.io.parse_example(x, FEATURES)["must"]}
+
+    path = saved_models.save(tmp_path / "1", serving_default=(parse, tf.TensorSpec((None,), tf.string, name="x")))
+    request = predict_pb2.PredictRequest()
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([example()]))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    (path / recorded.FILE).parent.mkdir()
+    with tf.io.TFRecordWriter(str(path / recorded.FILE)) as writer:
+        writer.write(log.SerializeToString())
+    engine = load(path, EngineOptions())
+    assert joinable(engine)
     engine.close()
 
 

@@ -54,7 +54,7 @@ def test_signatures_share_a_network_and_answer_as_before(network, engine):
     )
     assert engine._shared["files"].base == "serving_default"
     # Examples could not be tried, but only their preparation is theirs alone.
-    assert engine._shared["examples"].base == "serving_default"
+    assert engine._shared["examples"].base == "files"
 
 
 def test_what_is_optimised_can_be_switched_off(network):
