@@ -23,6 +23,10 @@ Reply: TypeAlias = Callable[["bytes | errors.ServingError"], None]
 """Takes the serialized response, or why there is none; called exactly once, from any thread."""
 
 
+Soon: TypeAlias = Callable[[Callable[[], None]], object]
+"""Takes a function that needs no longer than a millisecond or so."""
+
+
 class Span(Protocol):
     """The trace of a request."""
 
@@ -38,11 +42,17 @@ class Call:
     """One request: who asks, how long they wait, and whether they still do. Safe to use from several threads."""
 
     __slots__ = (
-        "_callbacks", "cancelled", "deadline", "metadata", "model", "peer", "request_id", "signature", "span", "version",
+        "_callbacks", "cancelled", "deadline", "metadata", "model", "peer", "request_id", "signature", "soon", "span",
+        "version",
     )  # fmt: skip
 
     def __init__(
-        self, *, peer: str = "", deadline: float | None = None, metadata: Mapping[str, str] | None = None
+        self,
+        *,
+        peer: str = "",
+        deadline: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        soon: Soon | None = None,
     ) -> None:
         self.peer = peer
         """Address of the client, "127.0.0.1:4711" or "unix:"."""
@@ -51,6 +61,8 @@ class Call:
         self.metadata: Mapping[str, str] = metadata or {}
         """Headers by name in lower case, without those of the protocol itself; of "-bin" ones each byte is a character."""
         self.request_id = self.metadata.get("x-request-id", "")
+        self.soon = soon
+        """Runs a function in the thread that reads requests, once it has read what there is; None: there is no such thing."""
         self.cancelled = False
         # What whoever answers says of it, for metrics, log and trace, as soon as it is known.
         self.model = ""

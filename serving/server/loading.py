@@ -91,11 +91,13 @@ class Loader:
     def _load(self, name: str, version: int, path: Path) -> Servable:
         batching = parameters.for_version(path, self._batching) if self._per_model_batching else self._batching
         loaded = engine.load(path, self._options)
+        quick_rows = 0
         if batching is ADAPTIVE:
             batching = dataclasses.replace(ADAPTIVE, max_batch_size=loaded.best_batch)
+            quick_rows = min(loaded.quick_rows, loaded.best_batch)
         try:
             observe = functools.partial(self._metrics.batch, name, version, batching.thread_pool_name)
-            batcher = Batcher(loaded.slots, batching, observe)
+            batcher = Batcher(loaded.slots, batching, observe, quick_rows=quick_rows)
         except Exception:
             loaded.close()
             raise

@@ -57,6 +57,7 @@ class _Plan:
     ranks: tuple[int | None, ...]  # of the inputs; None: any
     outputs: tuple[str, ...]  # in fetch order
     function: Function
+    rows: tuple[tuple[int, ...] | None, ...]  # shapes of the inputs' rows; None: of any size
     joinable: bool  # whether requests may share a batch
 
 
@@ -138,7 +139,8 @@ class Servable:
                 done({name: outputs[name] for name in output_filter} if output_filter else outputs)
 
         self._watch.submitted(feeds)
-        self.batcher.submit(plan.function, feeds, call, finish, joinable=plan.joinable)
+        quick = plan.joinable and all(map(_has_rows, feeds, plan.rows))
+        self.batcher.submit(plan.function, feeds, call, finish, joinable=plan.joinable, quick=quick)
 
     def submit_examples(
         self,
@@ -201,13 +203,16 @@ class Servable:
         inputs = tuple(sorted(signature.inputs))
         feeds = tuple(signature.inputs[name].name for name in inputs)
         fetches = tuple(signature.outputs[name].name for name in outputs)
+        function, joinable = self._function(feeds, fetches)
         return _Plan(
             inputs,
             frozenset(inputs),
             tuple(np.dtype(tf.as_dtype(signature.inputs[name].dtype).as_numpy_dtype) for name in inputs),
             tuple(tf.TensorShape(signature.inputs[name].tensor_shape).rank for name in inputs),
             tuple(outputs),
-            *self._function(feeds, fetches),
+            function,
+            tuple(_row(signature.inputs[name]) for name in inputs),
+            joinable,
         )
 
     def _function(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[Function, bool]:
@@ -241,6 +246,16 @@ def _as_array(value: Any) -> Array:
     if isinstance(value, np.ndarray):
         return value
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
+
+
+def _row(info: meta_graph_pb2.TensorInfo) -> tuple[int, ...] | None:
+    """The shape of one row; None for text, and where a size is open: such rows take any time."""
+    sizes = tuple(int(dim.size) for dim in info.tensor_shape.dim[1:])
+    return None if info.dtype == types_pb2.DT_STRING or -1 in sizes else sizes
+
+
+def _has_rows(array: Array, row: tuple[int, ...] | None) -> bool:
+    return array.shape[1:] == row
 
 
 def _differs(rank: int | None, array: Array) -> bool:

@@ -6,6 +6,7 @@ waiting      which requests wait, in which batches, and whose turn is next
 joining      many arrays into one and back, with padding
 running      runs a batch; one bad request among many is found and fails alone
 batcher      the threads that do it
+lane         quick requests, which run in the thread that reads them
 watcher      notices threads that are stuck
 """
 

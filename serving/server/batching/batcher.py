@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from serving.errors import Unavailable
+from serving.server.batching.lane import QuickLane
 from serving.server.batching.parameters import Parameters
-from serving.server.batching.request import Done, Function, Request, measure
+from serving.server.batching.request import CLOSED, Done, Function, Request, measure
 from serving.server.batching.running import Execution, Observer, reply
 from serving.server.batching.waiting import Batch, Waiting
 from serving.server.batching.watcher import Watcher
@@ -24,7 +25,6 @@ _log = logging.getLogger(__name__)
 UNUSUAL = 5
 MAX_PATIENCE = 10
 MAX_REPLACED = 4 * (os.cpu_count() or 1)
-CLOSED = "This version of the model is being unloaded"
 _watcher = Watcher(0.25)
 
 
@@ -48,16 +48,20 @@ class Batcher:
     operation that waits for something outside, keeps its thread, and another thread takes its place.
     """
 
-    def __init__(self, slots: int, parameters: Parameters, observe: Observer, *, patience: float = 1.0) -> None:
+    def __init__(
+        self, slots: int, parameters: Parameters, observe: Observer, *, quick_rows: int = 0, patience: float = 1.0
+    ) -> None:
         """Starts `slots` threads, or as many as the parameters say; `observe` must be quick and not fail.
 
-        A run may take `patience` seconds before it can count as stuck.
+        quick_rows: of requests that are `quick`, how many examples run within a millisecond.
+        patience: a run may take `patience` seconds before it can count as stuck.
         """
         self._parameters = parameters
         self._patience = patience
         self._seconds_per_example = 0.0
         self._execution = Execution(parameters, observe)
         self._waiting = Waiting(parameters)
+        self._lane = QuickLane(self._execution, quick_rows)
         self._lock = threading.Lock()
         self._is_closed = False
         # Each token wakes one idle runner; whoever adds one lowers their number first, under the lock. A token is a batch
@@ -73,7 +77,7 @@ class Batcher:
     @property
     def queued(self) -> int:
         """How many requests wait."""
-        return self._waiting.requests
+        return self._waiting.requests + self._lane.queued
 
     @property
     def running(self) -> int:
@@ -81,7 +85,14 @@ class Batcher:
         return sum(len(batch.requests) for runner in list(self._runners) if (batch := runner.batch))
 
     def submit(
-        self, function: Function, feeds: Sequence[Array], call: Call, done: Done, *, joinable: bool = True
+        self,
+        function: Function,
+        feeds: Sequence[Array],
+        call: Call,
+        done: Done,
+        *,
+        joinable: bool = True,
+        quick: bool = False,
     ) -> None:
         """Queues a request; `done` gets its outputs or its error from another thread, exactly once.
 
@@ -94,6 +105,9 @@ class Batcher:
         """
         size, kind = measure(function, feeds, self._parameters, joinable)
         request = Request(feeds, call, done, size, time.monotonic())
+        if quick and kind is not None and self._lane.takes(request):
+            self._lane.add(function, kind, request)
+            return
         with self._lock:
             if self._is_closed:
                 raise Unavailable(CLOSED)
@@ -109,6 +123,7 @@ class Batcher:
             runners = list(self._runners)
             while self._idle:
                 self._wake()
+        self._lane.close()
         for request in requests:
             reply(request, Unavailable(CLOSED))
         if is_first:

@@ -22,6 +22,7 @@ Done: TypeAlias = Callable[["Sequence[Any] | Exception"], None]
 Kind: TypeAlias = tuple[Any, ...]
 """What requests must agree in to be joined: the function, and its inputs' types and shapes without the batch axis."""
 
+CLOSED = "This version of the model is being unloaded"
 MAX_PADDED_RANK = 6
 # From here on it costs more to copy a request than is gained by joining it, and many of them together would fill the memory.
 LARGE_BYTES = 4 * 2**20

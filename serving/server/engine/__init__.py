@@ -30,6 +30,9 @@ class Engine(Protocol):
     signatures: Mapping[str, meta_graph_pb2.SignatureDef]
     slots: int
     """How many calls run at once usefully."""
+    quick_rows: int
+    """So many rows of the main signature take about a millisecond, whatever is in them, and each less than a change of threads.
+    0: that is not known."""
     best_batch: int
     """Rows in a call beyond which more gain next to nothing: 1, 8 or 32; 64 if that is not known."""
     needs_ranks: bool

@@ -31,6 +31,7 @@ class SavedModelEngine:
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = signatures
         self.slots = 1
         self.best_batch = ANY_BATCH
+        self.quick_rows = 0
         self.needs_ranks = False
         self.summary = ""
         self._session = session

@@ -26,6 +26,7 @@ from serving.server.engine import (
     recorded,
     sessions,
     sharing,
+    straight,
     threads,
 )
 from serving.server.engine.freezing import Frozen
@@ -184,6 +185,9 @@ def _optimised(frozen: Frozen, model: _Model) -> SavedModelEngine:
         engine.close()
         raise NotOptimisableError(f"frozen, its answers would differ by more than {probe.TOLERANCE:g}")
     freezing.forget_weights(graph)
+    main = _main_probe(model)
+    if main is None or not straight.is_straight(frozen.graph, main.fetches):
+        engine.quick_rows = 0
     layers = f"{len(frozen.folded)} layer{'s' if len(frozen.folded) > 1 else ''}"
     folded = f", batch normalization folded into {layers}" if frozen.folded else ""
     engine.summary = f"frozen{folded}, {threads.told(choice)}{_precision_note(model.options, bfloat16)}"
@@ -252,5 +256,7 @@ def _find_rowwise(engine: SavedModelEngine, model: _Model) -> None:
 def _find_best_batch(engine: SavedModelEngine, model: _Model, choice: threads.Choice) -> None:
     tried = _main_probe(model)
     if tried is not None and choice.seconds is not None and engine.joinable(tried.feeds, tried.fetches):
-        function = engine.function(tried.feeds, tried.fetches)
-        engine.best_batch = threads.best_batch(function, tried.rows(slice(1)), choice.seconds)
+        rates = threads.rates(engine.function(tried.feeds, tried.fetches), tried.rows(slice(1)), choice.seconds)
+        engine.best_batch = threads.best_batch(rates)
+        if choice.intra_op == 1:
+            engine.quick_rows = threads.quick_rows(rates)

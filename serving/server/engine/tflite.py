@@ -35,7 +35,9 @@ class TfliteEngine:
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = model.signatures()
         self._pool.put(model)
         self.slots = count
+        self.quick_rows = 0
         self.best_batch = ANY_BATCH
+        self.quick_rows = 0
         self.needs_ranks = True
         self.summary = f"TensorFlow Lite, {count} interpreter{'s' if count > 1 else ''}"
         self._functions: dict[tuple[tuple[str, ...], tuple[str, ...]], Function] = {}

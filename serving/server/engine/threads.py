@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -39,6 +40,13 @@ ANY_BATCH = 64
 SLOW_BATCH = 8
 # Of the rows a second at best, which are as good.
 NEARLY_BEST = 0.95
+# What it costs to hand a request to another thread and its answer back, when there are many; and how long a call may hold up
+# the thread that reads requests.
+HANDOVER_SECONDS = 0.00015
+QUICK_SECONDS = 0.001
+
+Rates: TypeAlias = Mapping[int, float]
+"""Rows in a call -> rows a second."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ def _fastest(trial: Trial, everything: int) -> Choice:
     if single_seconds > LATENCY_FACTOR * shared_seconds:
         return large
     slots = min(everything, MAX_SLOTS)
+    if single_seconds < QUICK_SECONDS:  # nothing to share, whatever is measured beside other work
+        return Choice(1, slots, single_seconds)
     takes_more = trial.joinable and BATCH * shared_seconds < LONG_SECONDS
     rows = [np.repeat(array, BATCH, axis=0) for array in trial.row] if takes_more else trial.row
     if _calls(single, rows, slots) < LESS_THROUGHPUT * _calls(shared, rows, 1):
@@ -132,11 +142,8 @@ def _calls(function: Function, arrays: Sequence[Array], callers: int) -> float:
     return sum(counts) / (time.perf_counter() - start)
 
 
-def best_batch(function: Function, row: Sequence[Array], seconds: float) -> int:
-    """The smallest of BATCHES that does nearly as many rows a second as the best; SLOW_BATCH if trying them would take long.
-
-    seconds: of a call with `row`.
-    """
+def rates(function: Function, row: Sequence[Array], seconds: float) -> Rates:
+    """Rows a second with each of BATCHES that does not take long to try. seconds: of a call with `row`."""
     rates, left = {BATCHES[0]: 1 / seconds}, BATCHES_SECONDS
     for batch in BATCHES[1:]:
         begin = time.perf_counter()
@@ -145,8 +152,19 @@ def best_batch(function: Function, row: Sequence[Array], seconds: float) -> int:
             break
         rates[batch] = batch / _seconds(function, [np.repeat(array, batch, axis=0) for array in row])
         left -= time.perf_counter() - begin
+    return rates
+
+
+def best_batch(rates: Rates) -> int:
+    """The smallest of BATCHES that does nearly as many rows a second as the best; SLOW_BATCH if larger ones were not tried."""
     found = next(batch for batch, rate in rates.items() if rate >= NEARLY_BEST * max(rates.values()))
     return found if found < max(rates) or found == BATCHES[-1] else SLOW_BATCH
+
+
+def quick_rows(rates: Rates) -> int:
+    """How many rows take QUICK_SECONDS, if a row takes less than to hand it over; else 0."""
+    best = max(rates.values())
+    return int(QUICK_SECONDS * best) if best * HANDOVER_SECONDS >= 1 and rates[1] * QUICK_SECONDS >= 1 else 0
 
 
 def told(choice: Choice) -> str:

@@ -35,10 +35,10 @@ class Clients:
         self.batcher = batcher
         self.observed = observed
 
-    def ask(self, *feeds, function=None, call=None, joinable=True):
+    def ask(self, *feeds, function=None, call=None, **how):
         future = Future()
         arrays = [np.asarray(feed) for feed in feeds]
-        self.batcher.submit(function or self.model, arrays, call or Call(), _give(future), joinable=joinable)
+        self.batcher.submit(function or self.model, arrays, call or Call(), _give(future), **how)
         return future
 
     def hold(self, count=1):

@@ -8,6 +8,7 @@ from saved_models import run
 
 from serving import errors
 from serving.server.engine import EngineOptions, grappler, inlining, load, loading
+from serving.server.engine.straight import is_straight
 
 ROWS = tf.TensorSpec((None, 3), tf.float32, name="x")
 X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
@@ -125,6 +126,14 @@ def test_function_that_xla_compiles_stays_a_call(tmp_path):
     engine = load(path, EngineOptions())
     np.testing.assert_array_equal(run(engine, X)[0], 2 * X + 1)
     engine.close()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("several", True), ("looped", False), ("chosen", False)])
+def test_only_graphs_without_loops_and_conditions_are_straight(tmp_path, name, expected):
+    path = saved_models.save(tmp_path / "1", serving_default=(FUNCTIONS[name], ROWS))
+    meta_graph = loading.read_meta_graph(path, frozenset({"serve"}))
+    fetches = [info.name for info in meta_graph.signature_def["serving_default"].outputs.values()]
+    assert is_straight(inlining.inline(meta_graph.graph_def), fetches) == expected
 
 
 def test_equal_functions_are_kept_once(tmp_path):

@@ -31,8 +31,22 @@ def busy(seconds):
     ],
 )
 def test_batch_is_as_large_as_it_gains_something(seconds, best):
-    assert threads.best_batch(busy(seconds), ROW, seconds(1)) == best
+    assert threads.best_batch(threads.rates(busy(seconds), ROW, seconds(1))) == best
 
 
 def test_batches_of_a_slow_model_are_not_tried():
-    assert threads.best_batch(lambda array: pytest.fail("tried"), ROW, 0.5) == threads.SLOW_BATCH
+    rates = threads.rates(lambda array: pytest.fail("tried"), ROW, 0.5)
+    assert threads.best_batch(rates) == threads.SLOW_BATCH
+    assert threads.quick_rows(rates) == 0
+
+
+@pytest.mark.parametrize(
+    ("rates", "rows"),
+    [
+        ({1: 5000, 8: 12_000, 32: 11_000}, 12),
+        ({1: 5000}, 0),  # a row takes 0.2 ms: as long as to hand it over
+        ({1: 900, 8: 9000}, 0),  # a lone request holds the others up
+    ],
+)
+def test_a_model_is_quick_if_it_takes_less_than_to_hand_requests_over(rates, rows):
+    assert threads.quick_rows(rates) == rows

@@ -43,6 +43,19 @@ class Outbox:
             except RuntimeError:  # the loop is closed: the server has stopped, and nobody waits
                 self._items.clear()
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Runs `action` in the loop, whose thread calls this, once it has read what all connections have sent."""
+        self._loop.call_soon(self._act, action)
+
+    def _act(self, action: Callable[[], None]) -> None:
+        self.hold()
+        try:
+            action()
+        except Exception:
+            _log.exception("Requests could not be run")
+        finally:
+            self.deliver()
+
     def hold(self) -> None:
         """The loop is about to deliver anyway: no need to wake it."""
         self._awake = True

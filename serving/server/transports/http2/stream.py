@@ -50,7 +50,9 @@ class Stream(ABC):
         self.number = number
         self.head = head
         deadline = None if head.timeout is None else time.monotonic() + head.timeout
-        self.call = calls.Call(peer=connection.peer, deadline=deadline, metadata=head.metadata)
+        self.call = calls.Call(
+            peer=connection.peer, deadline=deadline, metadata=head.metadata, soon=connection.shared.outbox.soon
+        )
         self.sending = Sending(connection.sender.initial)
         self.receive_window = connection.shared.limits.stream_window
         self.half_closed = False
