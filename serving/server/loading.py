@@ -94,7 +94,7 @@ class Loader:
         quick_rows = 0
         if batching is ADAPTIVE:
             batching = dataclasses.replace(ADAPTIVE, max_batch_size=loaded.best_batch)
-            quick_rows = min(loaded.quick_rows, loaded.best_batch)
+            quick_rows = loaded.quick_rows
         try:
             observe = functools.partial(self._metrics.batch, name, version, batching.thread_pool_name)
             batcher = Batcher(loaded.slots, batching, observe, quick_rows=quick_rows)

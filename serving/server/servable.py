@@ -48,17 +48,30 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class _Input:
+    """What a signature wants of an input."""
+
+    name: str
+    dtype: np.dtype[Any]
+    rank: int | None  # None: any
+    row: (
+        tuple[int, ...] | None
+    )  # the shape of one row; None for text, and where a size is open: such rows take any time
+
+
+@dataclass(frozen=True)
 class _Plan:
     """How a signature is run for one set of outputs."""
 
-    inputs: tuple[str, ...]  # in feed order
-    names: frozenset[str]  # the same
-    dtypes: tuple[np.dtype[Any], ...]  # of the inputs
-    ranks: tuple[int | None, ...]  # of the inputs; None: any
+    inputs: tuple[_Input, ...]  # in feed order
+    names: frozenset[str]  # of them
     outputs: tuple[str, ...]  # in fetch order
     function: Function
-    rows: tuple[tuple[int, ...] | None, ...]  # shapes of the inputs' rows; None: of any size
     joinable: bool  # whether requests may share a batch
+
+    def named(self, feeds: Sequence[Array]) -> dict[str, Array]:
+        """The arrays by the names of the inputs."""
+        return {wanted.name: feed for wanted, feed in zip(self.inputs, feeds, strict=True)}
 
 
 class Servable:
@@ -120,26 +133,28 @@ class Servable:
             plan = self._plan(signature_name or DEFAULT_SIGNATURE, signature, output_filter)
         else:
             plan = known
-        feeds = [inputs[name] for name in plan.inputs]
-        for position, (feed, dtype) in enumerate(zip(feeds, plan.dtypes, strict=True)):
-            if feed.dtype != dtype:
-                raise errors.InvalidArgument(_wrong_type(position, plan, feed))
-        if self._engine.needs_ranks and any(map(_differs, plan.ranks, feeds)):
-            raise errors.InvalidArgument(_shape_hint(dict(zip(plan.inputs, feeds, strict=True)), signature).lstrip())
+        feeds = [inputs[wanted.name] for wanted in plan.inputs]
+        quick = plan.joinable
+        for feed, wanted in zip(feeds, plan.inputs, strict=True):
+            if feed.dtype != wanted.dtype:
+                raise errors.InvalidArgument(_wrong_type(plan, wanted, feed))
+            if not feed.shape or feed.shape[1:] != wanted.row:
+                quick = False
+                if self._engine.needs_ranks and wanted.rank not in (None, feed.ndim):
+                    raise errors.InvalidArgument(_shape_hint(plan.named(feeds), signature).lstrip())
         if self._guard:
             self._guard(inputs)
         begin = time.perf_counter()
 
         def finish(result: Sequence[Any] | Exception) -> None:
             if isinstance(result, Exception):
-                done(_told(result, dict(zip(plan.inputs, feeds, strict=True)), signature))
+                done(_told(result, plan.named(feeds), signature))
             else:
                 self._told_of_run("Predict", time.perf_counter() - begin, call)
                 outputs = dict(zip(plan.outputs, map(_as_array, result), strict=True))
                 done({name: outputs[name] for name in output_filter} if output_filter else outputs)
 
         self._watch.submitted(feeds)
-        quick = plan.joinable and all(map(_has_rows, feeds, plan.rows))
         self.batcher.submit(plan.function, feeds, call, finish, joinable=plan.joinable, quick=quick)
 
     def submit_examples(
@@ -200,18 +215,14 @@ class Servable:
         return plan
 
     def _make_plan(self, signature: meta_graph_pb2.SignatureDef, outputs: Sequence[str]) -> _Plan:
-        inputs = tuple(sorted(signature.inputs))
-        feeds = tuple(signature.inputs[name].name for name in inputs)
+        feeds = tuple(signature.inputs[name].name for name in sorted(signature.inputs))
         fetches = tuple(signature.outputs[name].name for name in outputs)
         function, joinable = self._function(feeds, fetches)
         return _Plan(
-            inputs,
-            frozenset(inputs),
-            tuple(np.dtype(tf.as_dtype(signature.inputs[name].dtype).as_numpy_dtype) for name in inputs),
-            tuple(tf.TensorShape(signature.inputs[name].tensor_shape).rank for name in inputs),
+            tuple(_wanted(name, signature.inputs[name]) for name in sorted(signature.inputs)),
+            frozenset(signature.inputs),
             tuple(outputs),
             function,
-            tuple(_row(signature.inputs[name]) for name in inputs),
             joinable,
         )
 
@@ -248,18 +259,11 @@ def _as_array(value: Any) -> Array:
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
 
 
-def _row(info: meta_graph_pb2.TensorInfo) -> tuple[int, ...] | None:
-    """The shape of one row; None for text, and where a size is open: such rows take any time."""
+def _wanted(name: str, info: meta_graph_pb2.TensorInfo) -> _Input:
+    rank = tf.TensorShape(info.tensor_shape).rank
     sizes = tuple(int(dim.size) for dim in info.tensor_shape.dim[1:])
-    return None if info.dtype == types_pb2.DT_STRING or -1 in sizes else sizes
-
-
-def _has_rows(array: Array, row: tuple[int, ...] | None) -> bool:
-    return array.shape[1:] == row
-
-
-def _differs(rank: int | None, array: Array) -> bool:
-    return rank is not None and array.ndim != rank
+    takes_any_time = not rank or info.dtype == types_pb2.DT_STRING or -1 in sizes
+    return _Input(name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), rank, None if takes_any_time else sizes)
 
 
 def _completed(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> Mapping[str, Array]:
@@ -291,9 +295,9 @@ def require_names(inputs: Iterable[str], signature: meta_graph_pb2.SignatureDef)
         )
 
 
-def _wrong_type(position: int, plan: _Plan, feed: Array) -> str:
-    expected, given = (_type_name(tf.as_dtype(dtype)) for dtype in (plan.dtypes[position], feed.dtype))
-    return f"Expects arg[{position}] to be {expected} but {given} is provided (input {plan.inputs[position]!r})"
+def _wrong_type(plan: _Plan, wanted: _Input, feed: Array) -> str:
+    expected, given = (_type_name(tf.as_dtype(dtype)) for dtype in (wanted.dtype, feed.dtype))
+    return f"Expects arg[{plan.inputs.index(wanted)}] to be {expected} but {given} is provided (input {wanted.name!r})"
 
 
 def _type_name(dtype: tf.DType) -> str:

@@ -53,7 +53,7 @@ class Batcher:
     ) -> None:
         """Starts `slots` threads, or as many as the parameters say; `observe` must be quick and not fail.
 
-        quick_rows: of requests that are `quick`, how many examples run within a millisecond.
+        quick_rows: so many examples of requests that are `quick` run together in the thread that submits them; 0: none.
         patience: a run may take `patience` seconds before it can count as stuck.
         """
         self._parameters = parameters

@@ -25,7 +25,7 @@ class QuickLane:
     """Joins what the reading thread has read in one go, and runs it there. Safe to use from several such threads."""
 
     def __init__(self, execution: Execution, rows: int) -> None:
-        """rows: how many examples a run may have to be quick."""
+        """rows: how many examples a run may have; 0: nothing is run here."""
         self._execution = execution
         self._rows = rows
         self._batches: list[Batch] = []

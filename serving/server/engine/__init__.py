@@ -31,8 +31,8 @@ class Engine(Protocol):
     slots: int
     """How many calls run at once usefully."""
     quick_rows: int
-    """So many rows of the main signature take about a millisecond, whatever is in them, and each less than a change of threads.
-    0: that is not known."""
+    """So many rows of the main signature are best run in one call in the thread that reads them: they take no longer than a
+    change of threads, whatever is in them. 0: that is not known."""
     best_batch: int
     """Rows in a call beyond which more gain next to nothing: 1, 8 or 32; 64 if that is not known."""
     needs_ranks: bool

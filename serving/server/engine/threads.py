@@ -40,8 +40,8 @@ ANY_BATCH = 64
 SLOW_BATCH = 8
 # Of the rows a second at best, which are as good.
 NEARLY_BEST = 0.95
-# What it costs to hand a request to another thread and its answer back, when there are many; and how long a call may hold up
-# the thread that reads requests.
+# What it costs to hand a request to another thread and its answer back, when there are many; and how long a call with one row
+# may hold up the thread that reads requests.
 HANDOVER_SECONDS = 0.00015
 QUICK_SECONDS = 0.001
 
@@ -162,9 +162,12 @@ def best_batch(rates: Rates) -> int:
 
 
 def quick_rows(rates: Rates) -> int:
-    """How many rows take QUICK_SECONDS, if a row takes less than to hand it over; else 0."""
-    best = max(rates.values())
-    return int(QUICK_SECONDS * best) if best * HANDOVER_SECONDS >= 1 and rates[1] * QUICK_SECONDS >= 1 else 0
+    """How many rows run best in the thread that reads them: 0 unless a row takes less than to hand it over.
+
+    Whatever has been read is run before more is read, so it is as many as are worth a call.
+    """
+    is_quick = max(rates.values()) * HANDOVER_SECONDS >= 1 and rates[1] * QUICK_SECONDS >= 1
+    return BATCHES[-1] if is_quick else 0
 
 
 def told(choice: Choice) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -51,7 +50,7 @@ class Counted(NamedTuple):
 
 
 class Cell(Histogram):
-    """What is counted for one key; all of it under one lock, since most of an observation's cost is that."""
+    """What is counted for one key."""
 
     __slots__ = ("received", "sent")
 
@@ -62,12 +61,13 @@ class Cell(Histogram):
 
     def count(self, microseconds: int, received: int, sent: int) -> None:
         """Counts one, and its bytes."""
-        place = bisect_right(FINE_BOUNDS, microseconds)
-        with self._lock:
-            self.counts[place] += 1
-            self.total += microseconds
-            self.received += received
-            self.sent += sent
+        self.observe((microseconds, received, sent))
+
+    def _count(self, items: Sequence[tuple[int, int, int]]) -> None:
+        microseconds, received, sent = zip(*items, strict=True)
+        super()._count(microseconds)
+        self.received += sum(received)
+        self.sent += sum(sent)
 
     def add(self, other: Histogram) -> None:
         """Counts what the other has counted."""

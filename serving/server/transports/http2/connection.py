@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
     """The protocol of a socket. All of it runs in the loop's thread."""
 
     __slots__ = (
-        "_age_limit", "_born", "_bytes_read", "_draining_since", "_fresh", "_idle_since", "_is_closing", "_is_final",
+        "_age_limit", "_born", "_bytes_read", "_draining_since", "_idle_since", "_is_closing", "_is_final",
         "_moved_at", "_moved_bytes", "_parked", "_receiver", "_transport", "budget", "ghosts", "peer", "sender", "shared",
         "streams",
     )  # fmt: skip
@@ -40,7 +40,6 @@ class Connection(asyncio.Protocol):
         self.streams: dict[int, Stream] = {}
         self.ghosts = 0
         """Calls that are over for the client, but still run here: a client must not start more by giving up."""
-        self._fresh: list[Stream] = []
         self._parked: deque[UnaryStream] = deque()
         self._draining_since = 0.0
         self._is_final = False
@@ -89,10 +88,7 @@ class Connection(asyncio.Protocol):
             self._close_with(Code.INTERNAL_ERROR, "the server is at fault")
         finally:
             outbox.deliver()
-        if self._fresh:
-            for stream in self._fresh:
-                stream.start_timer()
-            self._fresh.clear()
+        self.shared.watch_soon()
 
     def pause_writing(self) -> None:
         """The client does not read: nothing more is read from it."""
@@ -137,7 +133,7 @@ class Connection(asyncio.Protocol):
         kind = UnaryStream if isinstance(head.method, calls.Unary) else MessageStream
         stream = self.streams[number] = kind(self, number, head)
         if head.timeout is not None:
-            self._fresh.append(stream)
+            self.shared.unwatched.append(stream)
         stream.open()
         if ends:
             stream.end_of_request()
@@ -169,7 +165,8 @@ class Connection(asyncio.Protocol):
         """All that there is to send has been sent."""
         self.streams.pop(stream.number, None)
         stream.leave()
-        stream.release()
+        if stream.assembler is not None:
+            stream.release()
         self._receiver.earn()
         if not stream.half_closed:
             self.sender.control(frames.reset(stream.number, Code.NO_ERROR))

@@ -23,12 +23,11 @@ _ROUND = 1024 * 1024
 
 
 class Sending:
-    """What of a stream is still to be sent, and how much of it the client takes."""
+    """What of a stream is still to be sent."""
 
-    __slots__ = ("chunks", "queued", "trailers", "unsent", "window")
+    __slots__ = ("chunks", "queued", "trailers", "unsent")
 
-    def __init__(self, window: int) -> None:
-        self.window = window
+    def __init__(self) -> None:
         self.chunks: deque[memoryview] = deque()
         self.unsent = 0
         self.trailers = b""
@@ -58,7 +57,7 @@ class Sender:
         self._outbox = outbox
         self._out: list[bytes | memoryview] = []
         self._dirty = False
-        self._queue: deque[Stream] = deque()
+        self._queue: deque[tuple[Stream, Sending]] = deque()
         self.window = frames.DEFAULT_WINDOW
         self.initial = frames.DEFAULT_WINDOW
         self.frame = frames.DEFAULT_FRAME_SIZE
@@ -89,7 +88,7 @@ class Sender:
         """Sends headers, message and trailers if all of it may go at once: what nearly all calls need."""
         length = len(message)
         size = length + 5
-        if size > self.window or size > self.frame or size > stream.sending.window or self._queue or self.paused:
+        if size > self.window or size > self.frame or size > stream.window or self._queue or self.paused:
             return False
         self.window -= size
         self.sent += size
@@ -100,20 +99,20 @@ class Sender:
 
     def message(self, stream: Stream, message: bytes, *, compressed: bool = False) -> None:
         """Queues a message behind what the stream has queued already."""
-        sending = stream.sending
+        sending = stream.sending = stream.sending or Sending()
         sending.chunks.append(memoryview(PREFIX.pack(compressed, len(message))))
         sending.chunks.append(memoryview(message))
         size = len(message) + PREFIX.size
         sending.unsent += size
         self.unsent += size
-        self._enqueue(stream)
+        self._enqueue(stream, sending)
         self.touch()
 
     def end(self, stream: Stream, block: bytes) -> bool:
         """Ends a stream with trailers, behind its messages; True if that was sent at once."""
         flags = frames.END_HEADERS | frames.END_STREAM
         trailers = frames.pack(frames.HEADERS, flags, stream.number, block)
-        if stream.sending.unsent:
+        if stream.sending is not None and stream.sending.unsent:
             stream.sending.trailers = trailers
             return False
         self.control(trailers)
@@ -121,9 +120,10 @@ class Sender:
 
     def forget(self, stream: Stream) -> None:
         """Drops what a stream has queued."""
-        self.unsent -= stream.sending.unsent
-        stream.sending.unsent = 0
-        stream.sending.chunks.clear()
+        if stream.sending is not None:
+            self.unsent -= stream.sending.unsent
+            stream.sending.unsent = 0
+            stream.sending.chunks.clear()
 
     def widen(self, increment: int) -> None:
         """The client takes more on the connection. Raises ConnectionError."""
@@ -135,57 +135,54 @@ class Sender:
 
     def widen_stream(self, stream: Stream, increment: int) -> bool:
         """The client takes more on one stream, or less, after SETTINGS; False if its window overflows."""
-        stream.sending.window += increment
-        if stream.sending.unsent and stream.sending.window > 0:
-            self._enqueue(stream)
+        stream.window += increment
+        if stream.sending is not None and stream.sending.unsent and stream.window > 0:
+            self._enqueue(stream, stream.sending)
             self.touch()
-        return stream.sending.window <= frames.MAX_INTEGER
+        return stream.window <= frames.MAX_INTEGER
 
     def flush(self) -> None:
         """Gives the socket what may go; called once a turn of the loop."""
         self._dirty = False
-        while True:
-            self._pump()
+        while self._queue or self._out:
+            if self._queue:
+                self._pump()
             out, self._out = self._out, []
-            if not out:
-                return
-            if self._transport.is_closing():
+            if not out or self._transport.is_closing():
                 return
             if sum(map(len, out)) <= _JOIN:
                 self._transport.write(b"".join(out))
             else:
                 self._transport.writelines(out)
 
-    def _enqueue(self, stream: Stream) -> None:
-        if not stream.sending.queued:
-            stream.sending.queued = True
-            self._queue.append(stream)
+    def _enqueue(self, stream: Stream, sending: Sending) -> None:
+        if not sending.queued:
+            sending.queued = True
+            self._queue.append((stream, sending))
 
     def _pump(self) -> None:
         """Cuts queued messages into frames, one of each stream in turn."""
         room = _ROUND
         while self._queue and self.window > 0 and room > 0 and not self.paused:
-            stream = self._queue.popleft()
-            sending = stream.sending
-            size = min(self.window, sending.window, self.frame, sending.unsent, _FAIR_FRAME)
+            stream, sending = self._queue.popleft()
+            size = min(self.window, stream.window, self.frame, sending.unsent, _FAIR_FRAME)
             if size <= 0:  # all sent, or waits for its own window
                 sending.queued = False
                 continue
-            self._cut_frame(stream, size)
+            self._cut_frame(stream, sending, size)
             room -= size
             if sending.unsent:
-                self._queue.append(stream)
+                self._queue.append((stream, sending))
                 continue
             sending.queued = False
             if sending.trailers:
                 self._out.append(sending.trailers)
                 stream.all_sent()
 
-    def _cut_frame(self, stream: Stream, size: int) -> None:
-        sending = stream.sending
+    def _cut_frame(self, stream: Stream, sending: Sending, size: int) -> None:
         self._out.append(frames.HEADER.pack(size << 8 | frames.DATA, 0, stream.number))
         self.window -= size
-        sending.window -= size
+        stream.window -= size
         sending.unsent -= size
         self.unsent -= size
         self.sent += size

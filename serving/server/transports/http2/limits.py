@@ -117,28 +117,28 @@ def _with(limits: Limits, name: str, value: float) -> Limits:
 class Patience:
     """Counts what a client does without use; forgets some of it each second."""
 
-    __slots__ = ("_burst", "_count", "_rate", "_since")
+    __slots__ = ("_burst", "_rate", "_since", "count")
 
     def __init__(self, burst: int, rate: float) -> None:
         self._burst = burst
         self._rate = rate
-        self._count = 0.0
+        self.count = 0.0
+        """Of what was done so far, less what is forgotten."""
         self._since = time.monotonic()
 
     def spend(self, cost: int = 1) -> bool:
         """Counts it; False if that was too much."""
-        self._count += cost
-        if self._count <= self._burst:
+        self.count += cost
+        if self.count <= self._burst:
             return True
         now = time.monotonic()
-        self._count = max(self._count - (now - self._since) * self._rate, cost)
+        self.count = max(self.count - (now - self._since) * self._rate, cost)
         self._since = now
-        return self._count <= self._burst
+        return self.count <= self._burst
 
     def earn(self) -> None:
         """The client did something useful."""
-        if self._count > 0:
-            self._count -= 1
+        self.count = max(self.count - 1, 0.0)
 
 
 class Budget:

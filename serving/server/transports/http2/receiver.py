@@ -32,6 +32,7 @@ class Receiver:
         "_fragments",
         "_heads",
         "_limits",
+        "_patiences",
         "_pending",
         "_reader",
         "_resets",
@@ -48,6 +49,7 @@ class Receiver:
         self._heads = HeadReader(shared.methods, limits.header_list, limits.header_block)
         self._control = Patience(limits.control_burst, limits.control_rate)
         self._resets = Patience(limits.reset_burst, limits.reset_rate)
+        self._patiences = (self._control, self._resets)
         self._window = limits.connection_window
         # A header block that goes on in CONTINUATION frames: its stream, whether the request ends with it, what is here.
         self._pending = (0, False)
@@ -62,8 +64,9 @@ class Receiver:
 
     def earn(self) -> None:
         """A call was answered."""
-        self._control.earn()
-        self._resets.earn()
+        for patience in self._patiences:
+            if patience.count:
+                patience.earn()
 
     def _handlers(self) -> list[Handler]:
         """By the type of the frame; DATA has its own way."""

@@ -15,6 +15,7 @@ from serving.server.transports.http2.outbox import Outbox
 
 if TYPE_CHECKING:
     from serving.server.transports.http2.connection import Connection
+    from serving.server.transports.http2.stream import Stream
 
 
 @dataclass(eq=False)
@@ -33,6 +34,9 @@ class Shared:
     is_stopping: bool = False
     greeting: bytes = field(init=False)
     """The first bytes on each connection."""
+    unwatched: list[Stream] = field(default_factory=list)
+    """Calls whose deadlines are not watched yet."""
+    _will_watch: bool = False
 
     def __post_init__(self) -> None:
         limits = self.limits
@@ -47,6 +51,18 @@ class Shared:
                 Setting.MAX_HEADER_LIST_SIZE: limits.header_list,
             }
         ) + frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW)
+
+    def watch_soon(self) -> None:
+        """Watches deadlines once what was read has been run: most calls are answered by then, and need no timer."""
+        if self.unwatched and not self._will_watch:
+            self._will_watch = True
+            self.loop.call_soon(self._watch)
+
+    def _watch(self) -> None:
+        self._will_watch = False
+        streams, self.unwatched = self.unwatched, []
+        for stream in streams:
+            stream.start_timer()
 
     @property
     def inflate_limit(self) -> int:

@@ -33,8 +33,8 @@ class Stream(ABC):
     """What calls with one and with many messages have in common. Only the loop's thread uses it, but for answers."""
 
     __slots__ = (
-        "_assembler",
         "_timer",
+        "assembler",
         "call",
         "connection",
         "half_closed",
@@ -43,6 +43,7 @@ class Stream(ABC):
         "number",
         "receive_window",
         "sending",
+        "window",
     )
 
     def __init__(self, connection: Connection, number: int, head: Head) -> None:
@@ -53,19 +54,23 @@ class Stream(ABC):
         self.call = calls.Call(
             peer=connection.peer, deadline=deadline, metadata=head.metadata, soon=connection.shared.outbox.soon
         )
-        self.sending = Sending(connection.sender.initial)
+        self.window = connection.sender.initial
+        """Bytes that the client takes."""
+        self.sending: Sending | None = None
+        """What waits for the client to take it."""
         self.receive_window = connection.shared.limits.stream_window
         self.half_closed = False
         """The client sends nothing more."""
         self.is_over = False
         """The client hears nothing more."""
-        self._assembler: Assembler | None = None
+        self.assembler: Assembler | None = None
+        """Puts together a request that does not come in one piece."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_half_here(self) -> bool:
         """Whether a message has begun to arrive."""
-        return self._assembler is not None and not self._assembler.is_between_messages
+        return self.assembler is not None and not self.assembler.is_between_messages
 
     @abstractmethod
     def received(self, flag: int, message: bytes) -> None:
@@ -79,19 +84,20 @@ class Stream(ABC):
         """The headers are here."""
 
     def start_timer(self) -> None:
-        """Begins to watch the deadline; called once the call was not answered at once."""
-        if not self.is_over and self.head.timeout is not None:
-            self._timer = self.connection.shared.loop.call_later(self.head.timeout, self._expire)
+        """Begins to watch the deadline, unless the call is answered."""
+        seconds = self.call.seconds_left()
+        if not self.is_over and seconds is not None:
+            self._timer = self.connection.shared.loop.call_later(seconds, self._expire)
 
     def data(self, data: bytes, start: int, stop: int, last: bool) -> None:
         """A piece of the request: data[start:stop]."""
         if self.is_over:
             return
-        if self._assembler is None:
+        if self.assembler is None:
             shared = self.connection.shared
-            self._assembler = Assembler(shared.max_request_bytes, self.connection.budget)
+            self.assembler = Assembler(shared.max_request_bytes, self.connection.budget)
         try:
-            for flag, message in self._assembler.feed(memoryview(data)[start:stop]):
+            for flag, message in self.assembler.feed(memoryview(data)[start:stop]):
                 self.received(flag, message)
         except errors.ServingError as error:
             self.fail(error)
@@ -119,7 +125,8 @@ class Stream(ABC):
         self.is_over = True
         if self._timer is not None:
             self._timer.cancel()
-        self.connection.sender.forget(self)
+        if self.sending is not None:
+            self.connection.sender.forget(self)
 
     def abandon(self) -> None:
         """The client has reset the call, or is gone."""
@@ -136,8 +143,8 @@ class Stream(ABC):
 
     def release(self) -> None:
         """Gives back what the request holds."""
-        if self._assembler is not None:
-            self._assembler.release()
+        if self.assembler is not None:
+            self.assembler.release()
 
     def all_sent(self) -> None:
         """The last byte of the answer is out."""
@@ -166,7 +173,7 @@ class UnaryStream(Stream):
 
     def data(self, data: bytes, start: int, stop: int, last: bool) -> None:
         """Takes the short way if this is the whole of a small request."""
-        if last and self._assembler is None and 5 <= stop - start <= SMALL and not self.is_over:
+        if last and self.assembler is None and 5 <= stop - start <= SMALL and not self.is_over:
             flag, length = messages.PREFIX.unpack_from(data, start)
             if flag == 0 and length == stop - start - 5 <= self.connection.shared.max_request_bytes:
                 self._request = data[start + 5 : stop]
@@ -231,7 +238,7 @@ class UnaryStream(Stream):
             return
         self._answered = True
         connection = self.connection
-        if self._assembler is not None or self._inflated:
+        if self.assembler is not None or self._inflated:
             self.release()
         if self.is_over:
             connection.ghosts -= 1
@@ -307,8 +314,8 @@ class MessageStream(Stream):
         if flag:
             limit = min(shared.max_request_bytes, _MAX_INFLATED_IN_LOOP)
             message = messages.decompressed(message, self.head.encoding, limit)
-        if self._assembler is not None:
-            self._assembler.release_complete()
+        if self.assembler is not None:
+            self.assembler.release_complete()
         self._tell(lambda incoming: incoming.received(message))
 
     def all_received(self) -> None:
@@ -331,7 +338,7 @@ class MessageStream(Stream):
             self._headers_sent = True
             sender.headers(self.number, responses.OK_HEADERS)
         sender.message(self, message)
-        if self.sending.unsent > self.connection.shared.limits.unsent_stream:
+        if self.sending is not None and self.sending.unsent > self.connection.shared.limits.unsent_stream:
             self.fail(errors.ResourceExhausted("The client does not read what the server sends"))
 
     def _end(self, error: errors.ServingError | None) -> None:
