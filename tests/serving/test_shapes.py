@@ -25,8 +25,13 @@ def client(tmp_path_factory):
         x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, module.kernel, 1, "SAME")), 2, 2, "SAME")
         return {"y": tf.nn.avg_pool2d(x, 2, 1, "SAME")}
 
+    def flat(x):
+        return {"y": tf.nn.conv2d(x[:, None, None, None], module.kernel[:1, :1, :1], 1, "SAME")[:, 0, 0]}
+
     module.serve = tf.function(serve, [tf.TensorSpec((None, 8, 8, 2), tf.float32, name="x")])
-    tf.saved_model.save(module, str(folder / "net" / "1"), signatures={"serving_default": module.serve})
+    module.flat = tf.function(flat, [tf.TensorSpec((None,), tf.float32, name="x")])
+    signatures = {"serving_default": module.serve, "flat": module.flat}
+    tf.saved_model.save(module, str(folder / "net" / "1"), signatures=signatures)
     with process.running([str(folder)]) as server, PredictClient(server.grpc_address, "net") as connected:
         yield connected
 
@@ -35,6 +40,13 @@ def client(tmp_path_factory):
 def test_another_number_of_axes_is_refused(client, shape):
     with pytest.raises(InvalidArgument, match=r"Input 'x' must have shape \(batch, 8, 8, 2\). Received: "):
         client.predict({"x": np.zeros(shape, np.float32)})
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2)])
+def test_another_number_of_axes_than_one_is_refused(client, shape):
+    assert client.predict({"x": np.zeros(3, np.float32)}, signature="flat")["y"].shape == (3, 4)
+    with pytest.raises(InvalidArgument, match=r"Input 'x' must have shape \(batch\). Received: "):
+        client.predict({"x": np.zeros(shape, np.float32)}, signature="flat")
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 8, 9]), max_size=5))
