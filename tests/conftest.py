@@ -3,9 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from guardian import guarded
 from support import CLASS_NAMES, pictures, write_data_set
 
 from cnn_tf.quiet import import_tensorflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left():
+    with guarded():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
