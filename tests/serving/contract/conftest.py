@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import grpc
 import pytest
 from contract import model_config, zoo
 from saved_models import half_plus_two
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server import process
 
@@ -21,7 +19,7 @@ def models(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["http2", "grpcio"])
+@pytest.fixture(scope="session", params=["http2", "grpcio"])
 def server(request, models, tmp_path_factory):
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(
@@ -39,19 +37,3 @@ def server(request, models, tmp_path_factory):
     ]
     with process.running(arguments) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(server.grpc_address) as connected:
-        yield connected
-
-
-@pytest.fixture(scope="module")
-def stub(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def model_service(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
