@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import pytest
 from contract import model_config, zoo
 from saved_models import half_plus_two
@@ -19,8 +22,9 @@ def models(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session", params=["http2", "grpcio"])
-def server(request, models, tmp_path_factory):
+@pytest.fixture(scope="session")
+def servers(models, tmp_path_factory):
+    """A server by its transport; each is started once, when it is first asked for."""
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(
         model_config(
@@ -29,11 +33,21 @@ def server(request, models, tmp_path_factory):
             f'name: "zoo", base_path: "{models}/zoo"',
         )
     )
-    arguments = [
-        f"--model_config_file={config}",
-        f"--grpc_transport={request.param}",
-        "--allow_version_labels_for_unavailable_models",
-        "--rest_api_timeout_in_ms=1500",
-    ]
-    with process.running(arguments) as running:
-        yield running
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def started(transport):
+            arguments = [
+                f"--model_config_file={config}",
+                f"--grpc_transport={transport}",
+                "--allow_version_labels_for_unavailable_models",
+                "--rest_api_timeout_in_ms=1500",
+            ]
+            return stack.enter_context(process.running(arguments))
+
+        yield started
+
+
+@pytest.fixture(scope="module", params=["http2", "grpcio"])
+def server(request, servers):
+    return servers(request.param)
