@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from guardian import guarded
-from support import CLASS_NAMES, pictures, write_data_set
+from support import CLASS_NAMES, copy_of_the_run, pictures, write_data_set
 
 from cnn_tf.quiet import import_tensorflow
 
@@ -44,13 +44,14 @@ def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
     from pipelines import export, train
     from pipelines.runs import Run
 
-    folder = tmp_path_factory.mktemp("workplace")
-    # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
-    write_data_set(folder / "data" / "fashion_mnist", data_set)
-    run = Run(folder / "runs" / "patterns")
-    train.train(run, tiny_config, data_set, SilentObserver())
-    export.export(run, data_set, folder / "models", "patterns")
-    return folder
+    def make(folder):
+        # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
+        write_data_set(folder / "data" / "fashion_mnist", data_set)
+        run = Run(folder / "runs" / "patterns")
+        train.train(run, tiny_config, data_set, SilentObserver())
+        export.export(run, data_set, folder / "models", "patterns")
+
+    return copy_of_the_run(tmp_path_factory, "workplace", make)
 
 
 class SilentObserver:
