@@ -275,7 +275,7 @@ def test_paths_that_cannot_be_served_are_told(models, tmp_path):
         ([f"--model_base_path={file}"], 2, "Received a file"),
         ([f"--model_base_path={version}"], 2, f"Pass {models / 'half'}"),
         (["--model_base_path=relative"], 2, "must be an absolute path"),
-        ([f"--model_config_file={file}.none"], 2, "Cannot read the model config file"),
+        ([f"--model_config_file={file}.none"], 2, "with a tensorflow.serving.ModelServerConfig"),
         ([], 2, "say what to serve"),
         (["--port=0", models, "--rest_api_port=0"], 2, "nothing to serve on"),
         (["--port=abc", models], 2, "a port is"),

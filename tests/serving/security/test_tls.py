@@ -82,6 +82,7 @@ def test_what_cannot_be_used_is_told(config, pairs):
         ({"client_verify": True}, "custom_ca must be PEM text itself"),
         ({"custom_ca": cut}, "custom_ca is damaged"),
         ({"server_keys": "x"}, "Error parsing text-format tensorflow.serving.SSLConfig"),
+        ({"server_keys": "x"}, '"tensorflow.serving.SSLConfig" has no field named "server_keys"'),
     ]:
         with pytest.raises(InvalidArgument) as caught:
             config(**fields)
