@@ -9,6 +9,11 @@ from support import CLASS_NAMES, copy_of_the_run, pictures, write_data_set
 from cnn_tf.quiet import import_tensorflow
 
 
+def pytest_collection_modifyitems(items):
+    """The tests of the whole come first: some take minutes, which at the end would leave the other workers with nothing to do."""
+    items.sort(key=lambda item: item.path.parent.name != "tests")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_process_is_left():
     with guarded():
