@@ -10,7 +10,7 @@ from cnn_tf.quiet import import_tensorflow
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of the whole come first: some take minutes, which at the end would leave the other workers with nothing to do."""
+    """The tests of the whole come first: some take minutes, which at the end would leave other workers with nothing to do."""
     items.sort(key=lambda item: item.path.parent.name != "tests")
 
 
