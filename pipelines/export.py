@@ -80,6 +80,7 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
     base_path = models / name
     if base_path.exists() and not base_path.is_dir():
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
+    _choose_version(base_path, version)  # tells of a wrong one before the work
     model = load_model(run.model)
     endpoints = _endpoints(model, run.config.data, data.class_names)
     pictures = read_pictures(data.held_out.take(slice(examples)), run.config.data, model.input_shape[1:])

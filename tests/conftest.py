@@ -3,9 +3,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import CLASS_NAMES, pictures, write_data_set
+from guardian import guarded
+from support import CLASS_NAMES, copy_of_the_run, pictures, write_data_set
 
 from cnn_tf.quiet import import_tensorflow
+
+
+def pytest_collection_modifyitems(items):
+    """The tests of the whole come first: some take minutes, which at the end would leave other workers with nothing to do."""
+    items.sort(key=lambda item: item.path.parent.name != "tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left():
+    with guarded():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,13 +49,14 @@ def workplace(tmp_path_factory, data_set, tiny_config) -> Path:
     from pipelines import export, train
     from pipelines.runs import Run
 
-    folder = tmp_path_factory.mktemp("workplace")
-    # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
-    write_data_set(folder / "data" / "fashion_mnist", data_set)
-    run = Run(folder / "runs" / "patterns")
-    train.train(run, tiny_config, data_set, SilentObserver())
-    export.export(run, data_set, folder / "models", "patterns")
-    return folder
+    def make(folder):
+        # Under the name of a known data set, so that commands reuse it instead of fetching the real one.
+        write_data_set(folder / "data" / "fashion_mnist", data_set)
+        run = Run(folder / "runs" / "patterns")
+        train.train(run, tiny_config, data_set, SilentObserver())
+        export.export(run, data_set, folder / "models", "patterns")
+
+    return copy_of_the_run(tmp_path_factory, "workplace", make)
 
 
 class SilentObserver:

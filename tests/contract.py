@@ -17,8 +17,8 @@ DTYPES = [
     *("float32", "float64", "float16", "bfloat16", "complex64", "bool", "string"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 ]
-# The 2^22 steps of `slow` take far longer than any test waits.
-FOR_EVER = 2**22
+# The 2^18 steps of `slow` take some seconds, longer than any test waits.
+FOR_EVER = 2**18
 
 
 def zoo(folder: Path) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import pytest
+
     from pipelines.manifest import DataSet
 
 CLASS_NAMES = ["dark", "bright", "<striped> [red]"]
@@ -27,6 +32,21 @@ def until(condition: Callable[[], object], timeout: float = 90.0) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{condition} did not become true in {timeout} s")
         pause.wait(0.01)
+
+
+def copy_of_the_run(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of this worker's own with what `make` puts there, which the first worker to ask for it calls for all of them."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # which the workers of a run share
+    made = root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            aside = factory.mktemp(name)
+            make(aside)
+            aside.rename(made)
+    return shutil.copytree(made, factory.mktemp(name), dirs_exist_ok=True)
 
 
 def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from serving.errors import InvalidArgument
-from serving.server import storage
+from serving.server import storage, text_proto
 from serving.server.policies import All, Latest, Specific, VersionPolicy
 
 if TYPE_CHECKING:
@@ -66,18 +66,10 @@ def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfi
 
     A file without `model_config_list` serves nothing; a later reload may name models.
     """
-    from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2  # brings TensorFlow, some seconds
 
-    try:
-        config = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgument(f"Cannot read the model config file {path}: {reason}.") from error
-    except text_format.ParseError as error:
-        raise InvalidArgument(
-            f"Error parsing text-format tensorflow.serving.ModelServerConfig: {path}:{error}"
-        ) from error
+    message = model_server_config_pb2.ModelServerConfig()
+    config = text_proto.read(path, message, "tensorflow.serving.ModelServerConfig")
     return from_proto(config, served)
 
 

@@ -23,7 +23,7 @@ from serving.server.overview import Overview
 from serving.server.profiler import Profiler
 from serving.server.reflection import Reflection
 from serving.server.request_log import RequestLog
-from serving.server.rest import RestServer, tls_context
+from serving.server.rest import RestServer
 from serving.server.rest import Settings as RestSettings
 from serving.server.retries import RetryPolicy
 from serving.server.security import gate, tls
@@ -170,7 +170,7 @@ class ModelServer:
             classify=functools.partial(examples.ask, "Classify"),
             regress=functools.partial(examples.ask, "Regress"),
             settings=settings,
-            tls=tls_context(keys) if keys and flags.rest_api_ssl else None,
+            tls=tls.context(keys, "http/1.1") if keys and flags.rest_api_ssl else None,
         )
 
     def _told_of_rest(

@@ -23,4 +23,5 @@ def read(path: Path, message: M, name: str) -> M:
     except OSError as error:
         raise InvalidArgument(f"Cannot read the file {path} with a {name}: {error.strerror}.") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"Error parsing text-format {name}: {path}:{error}") from error
+        told = str(error).replace(message.DESCRIPTOR.full_name, name)  # ours of the same fields is called otherwise
+        raise InvalidArgument(f"Error parsing text-format {name}: {path}:{told}") from error

@@ -18,7 +18,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -74,23 +73,7 @@ def server(request, saved, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(server.grpc_address) as connected:
-        yield connected
-
-
-@pytest.fixture(scope="module")
-def predictions(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def models(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
-
-
-def times(predictions, **spec):
+def times(stub, **spec):
     """What the model of a version or label makes of 1; highest version without."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "times"
@@ -99,51 +82,51 @@ def times(predictions, **spec):
     if "label" in spec:
         request.model_spec.version_label = spec["label"]
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones(1, np.float32)))
-    return predictions.Predict(request, timeout=20).outputs["y"].float_val[0]
+    return stub.Predict(request, timeout=20).outputs["y"].float_val[0]
 
 
-def test_predict_by_version_and_label(predictions):
-    assert [times(predictions), times(predictions, version=1), times(predictions, label="stable")] == [2, 1, 1]
+def test_predict_by_version_and_label(stub):
+    assert [times(stub), times(stub, version=1), times(stub, label="stable")] == [2, 1, 1]
     for spec, code in (({"version": 9}, "NOT_FOUND"), ({"label": "none"}, "INVALID_ARGUMENT")):
         with pytest.raises(grpc.RpcError) as error:
-            times(predictions, **spec)
+            times(stub, **spec)
         assert error.value.code().name == code
 
 
-def test_classify(predictions):
+def test_classify(stub):
     request = classification_pb2.ClassificationRequest()
     request.model_spec.name, request.model_spec.signature_name = "times", "classify"
     request.input.example_list.examples.add().features.feature["x"].float_list.value.extend([0.25, 0.75])
-    (answer,) = predictions.Classify(request, timeout=20).result.classifications
+    (answer,) = stub.Classify(request, timeout=20).result.classifications
     assert [(each.label, each.score) for each in answer.classes] == [("a", 0.25), ("b", 0.75)]
 
 
-def test_metadata_status_and_health(predictions, models, channel):
+def test_metadata_status_and_health(stub, model_service, channel):
     asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     asked.model_spec.name = "times"
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert predictions.GetModelMetadata(asked, timeout=20).metadata["signature_def"].Unpack(signatures)
+    assert stub.GetModelMetadata(asked, timeout=20).metadata["signature_def"].Unpack(signatures)
     assert {"serving_default", "classify"} <= set(signatures.signature_def)
     wanted = get_model_status_pb2.GetModelStatusRequest(model_spec=asked.model_spec)
-    states = models.GetModelStatus(wanted, timeout=20).model_version_status
+    states = model_service.GetModelStatus(wanted, timeout=20).model_version_status
     assert {entry.version: entry.state for entry in states} == {1: 30, 2: 30}
     health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_reload_moves_labels_and_adds_models(saved, predictions, models):
+def test_a_reload_moves_labels_and_adds_models(saved, stub, model_service):
     request = model_management_pb2.ReloadConfigRequest(config=config(saved, stable=2, canary=1))
     other = request.config.model_config_list.config.add()
     other.CopyFrom(request.config.model_config_list.config[0])
     other.name = "other"
-    assert models.HandleReloadConfigRequest(request, timeout=60).status.error_code == 0
-    assert [times(predictions, label=label) for label in ("stable", "canary")] == [2, 1]
+    assert model_service.HandleReloadConfigRequest(request, timeout=60).status.error_code == 0
+    assert [times(stub, label=label) for label in ("stable", "canary")] == [2, 1]
     wanted = get_model_status_pb2.GetModelStatusRequest()
     wanted.model_spec.name = "other"
-    assert len(models.GetModelStatus(wanted, timeout=20).model_version_status) == 2
+    assert len(model_service.GetModelStatus(wanted, timeout=20).model_version_status) == 2
     former = model_management_pb2.ReloadConfigRequest(config=config(saved, stable=1))
-    assert models.HandleReloadConfigRequest(former, timeout=60).status.error_code == 0
-    assert times(predictions, label="stable") == 1
+    assert model_service.HandleReloadConfigRequest(former, timeout=60).status.error_code == 0
+    assert times(stub, label="stable") == 1
 
 
 def run(command, *arguments):

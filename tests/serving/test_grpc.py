@@ -11,7 +11,6 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -22,19 +21,8 @@ PICTURES = np.zeros((2, 28, 28, 1), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(server.grpc_address) as connected:
-        yield connected
-
-
-@pytest.fixture(scope="module")
-def predict(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-
-
-@pytest.fixture(scope="module")
-def models(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
+def predict(stub):
+    return stub.Predict
 
 
 def request(inputs=None, *, name="patterns", signature="", version=None, label=None, outputs=()):
@@ -202,9 +190,9 @@ def status_request(name="patterns", version=None):
     return message
 
 
-def test_status(models):
+def test_status(model_service):
     for message in (status_request(), status_request(version=1)):
-        (entry,) = models.GetModelStatus(message, timeout=10).model_version_status
+        (entry,) = model_service.GetModelStatus(message, timeout=10).model_version_status
         assert (entry.version, entry.state, entry.status.error_code) == (1, 30, 0)
 
 
@@ -216,9 +204,9 @@ def test_status(models):
         (status_request("patterns", 5), NOT_FOUND, "Could not find version 5 of model patterns"),
     ],
 )
-def test_bad_status_requests(models, message, code, text):
+def test_bad_status_requests(model_service, message, code, text):
     with pytest.raises(grpc.RpcError) as error:
-        models.GetModelStatus(message, timeout=10)
+        model_service.GetModelStatus(message, timeout=10)
     assert (error.value.code(), error.value.details()) == (code, text)
 
 

@@ -16,44 +16,54 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_models import waiting
-from support import run_cli, until
+from saved_models import half_plus_two, waiting
+from support import until
 
+from pipelines import files
 from serving.client import PredictClient
 from serving.errors import DeadlineExceeded, NotFound, ServingError, Unavailable
 from serving.server import process
 
-PICTURES = {"images": np.zeros((1, 28, 28, 1), np.uint8)}
+ONE = {"x": np.ones((1, 1), np.float32)}
 FAST = "--file_system_poll_wait_seconds=0.1"
 
 
-@pytest.fixture
-def models(workplace, tmp_path):
-    """A models folder of this test's own, with version 1."""
-    folder = tmp_path / "models"
-    shutil.copytree(workplace / "models", folder, ignore=shutil.ignore_patterns(".lock"))
-    return folder
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    """The folder of a small version."""
+    return half_plus_two(tmp_path_factory.mktemp("version") / "1")
+
+
+@pytest.fixture(scope="module")
+def shared(version, tmp_path_factory):
+    """A folder of models, one for each test that needs a running server alone, and the server."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("swapped", "half_written", "damaged", "badly_warmed"):
+        shutil.copytree(version, folder / name / "1")
+    with process.running([str(folder), FAST]) as server:
+        yield folder, server
 
 
 @pytest.fixture
-def serving(models):
-    with process.running([str(models), FAST]) as server, PredictClient(server.grpc_address, "patterns") as client:
-        yield server, client
+def models(version, tmp_path):
+    """A folder of this test's own with version 1 of the model `half`."""
+    shutil.copytree(version, tmp_path / "models" / "half" / "1")
+    return tmp_path / "models"
 
 
 def states(client):
     return {entry.version: entry.state for entry in client.status()}
 
 
-def test_a_new_version_takes_over_without_a_failed_request(models, serving, workplace):
-    server, client = serving
+def test_a_new_version_takes_over_without_a_failed_request(shared):
+    folder, server = shared
     answers, failures, stop = [], [], threading.Event()
 
     def ask_without_pause():
-        with PredictClient(server.grpc_address, "patterns") as connection:
+        with PredictClient(server.grpc_address, "swapped") as connection:
             while not stop.is_set():
                 try:
-                    answers.append(connection.predict(PICTURES).version)
+                    answers.append(connection.predict(ONE).version)
                 except ServingError as error:
                     failures.append(error)
 
@@ -61,56 +71,59 @@ def test_a_new_version_takes_over_without_a_failed_request(models, serving, work
     for thread in threads:
         thread.start()
     until(lambda: len(answers) > 50)
-    exported = run_cli("export", "patterns", "--models", models, cwd=workplace)
-    assert exported.returncode == 0, exported.stderr
-    until(lambda: states(client) == {2: "AVAILABLE", 1: "END"})
-    asked = len(answers)
-    until(lambda: len(answers) > asked + 50)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert set(answers) == {1, 2}
-    assert set(answers[asked + 3 :]) == {2}  # three answers may have been under way
-    with pytest.raises(NotFound, match=r"Specific\(patterns, 1\)"):
-        client.predict(PICTURES, version=1)
+    with files.folder_aside(folder / "swapped" / "2") as aside:  # as exports are published
+        half_plus_two(aside)
+    with PredictClient(server.grpc_address, "swapped") as client:
+        until(lambda: states(client) == {2: "AVAILABLE", 1: "END"})
+        asked = len(answers)
+        until(lambda: len(answers) > asked + 50)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert set(answers) == {1, 2}
+        assert set(answers[asked + 3 :]) == {2}  # three answers may have been under way
+        with pytest.raises(NotFound, match=r"Specific\(swapped, 1\)"):
+            client.predict(ONE, version=1)
 
 
-def test_half_written_versions_are_not_served(models, serving):
-    _, client = serving
-    complete = models / "patterns" / "1"
+def test_half_written_versions_are_not_served(shared, version):
+    folder, server = shared
     for number, absent in ((2, "saved_model.pb"), (3, "variables.index"), (4, "variables.data-00000-of-00001")):
-        shutil.copytree(complete, models / "patterns" / str(number), ignore=shutil.ignore_patterns(absent))
-    until(lambda: states(client).get(4) == "START")
-    assert client.predict(PICTURES).version == 1
-    # What was missing arrives: the version is served.
-    shutil.copy(complete / "variables" / "variables.data-00000-of-00001", models / "patterns" / "4" / "variables")
-    until(lambda: client.predict(PICTURES).version == 4)
+        shutil.copytree(version, folder / "half_written" / str(number), ignore=shutil.ignore_patterns(absent))
+    with PredictClient(server.grpc_address, "half_written") as client:
+        until(lambda: states(client).get(4) == "START")
+        assert client.predict(ONE).version == 1
+        # What was missing arrives: the version is served.
+        data = version / "variables" / "variables.data-00000-of-00001"
+        shutil.copy(data, folder / "half_written" / "4" / "variables")
+        until(lambda: client.predict(ONE).version == 4)
 
 
-def test_a_damaged_version_leaves_the_old_one_serving_and_is_tried_again(models, serving):
-    _, client = serving
-    aside = models / "copy"
-    shutil.copytree(models / "patterns" / "1", aside)
-    good = (aside / "saved_model.pb").read_bytes()
-    (aside / "saved_model.pb").write_bytes(good[:1000])
-    aside.rename(models / "patterns" / "2")
-    until(lambda: states(client).get(2) == "END")
-    assert client.predict(PICTURES).version == 1
-    assert next(entry for entry in client.status() if entry.version == 2).error
-    (models / "patterns" / "2" / "saved_model.pb").write_bytes(good)
-    until(lambda: client.predict(PICTURES).version == 2)
+def test_a_damaged_version_leaves_the_old_one_serving_and_is_tried_again(shared, version):
+    folder, server = shared
+    good = (version / "saved_model.pb").read_bytes()
+    with files.folder_aside(folder / "damaged" / "2") as aside:
+        shutil.copytree(version, aside, dirs_exist_ok=True)
+        (aside / "saved_model.pb").write_bytes(good[:1000])
+    with PredictClient(server.grpc_address, "damaged") as client:
+        until(lambda: states(client).get(2) == "END")
+        assert client.predict(ONE).version == 1
+        assert next(entry for entry in client.status() if entry.version == 2).error
+        (folder / "damaged" / "2" / "saved_model.pb").write_bytes(good)
+        until(lambda: client.predict(ONE).version == 2)
 
 
-def test_a_failing_warm_up_fails_the_load(models, serving):
-    _, client = serving
-    aside = models / "copy"
-    shutil.copytree(models / "patterns" / "1", aside)
-    (aside / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a TFRecord file")
-    aside.rename(models / "patterns" / "2")
-    until(lambda: states(client).get(2) == "END")
-    assert "TFRecord" in client.status()[0].error
-    assert client.predict(PICTURES).version == 1
+def test_a_failing_warm_up_fails_the_load(shared, version):
+    folder, server = shared
+    with files.folder_aside(folder / "badly_warmed" / "2") as aside:
+        shutil.copytree(version, aside, dirs_exist_ok=True)
+        (aside / "assets.extra").mkdir()
+        (aside / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a TFRecord file")
+    with PredictClient(server.grpc_address, "badly_warmed") as client:
+        until(lambda: states(client).get(2) == "END")
+        assert "TFRecord" in client.status()[0].error
+        assert client.predict(ONE).version == 1
 
 
 @pytest.mark.parametrize("port", ["grpc", "rest"])
@@ -164,10 +177,10 @@ def test_requests_during_sigterm_are_answered_or_unavailable(models):
     kinds, asked = Counter(), Counter()
 
     def ask_without_pause(number, address):
-        with PredictClient(address, "patterns") as client:
+        with PredictClient(address, "half") as client:
             while "Unavailable" not in kinds:
                 try:
-                    client.predict(PICTURES)
+                    client.predict(ONE)
                     asked[number] += 1
                 except ServingError as error:
                     kinds[type(error).__name__] += 1
@@ -187,14 +200,15 @@ def test_requests_during_sigterm_are_answered_or_unavailable(models):
 def test_a_request_that_never_ends_does_not_keep_the_server(tmp_path):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
     def endless(x):
-        return {"y": tf.while_loop(lambda y: tf.reduce_all(y < 1), lambda y: (y * 0,), (x * 0,))[0]}
+        # The server's own tries of the model stay below 1.
+        return {"y": tf.while_loop(lambda y: tf.reduce_any(y >= 1), lambda y: (y * 1,), (x,))[0]}
 
     module = tf.Module()
     module.endless = endless
     tf.saved_model.save(module, str(tmp_path / "endless" / "1"), signatures={"serving_default": endless})
     with process.running([str(tmp_path), "--drain_seconds=1"]) as server:
         with PredictClient(server.grpc_address, "endless") as client, pytest.raises(DeadlineExceeded):
-            client.predict({"x": np.zeros(1, np.float32)}, timeout=0.5)
+            client.predict({"x": np.ones(1, np.float32)}, timeout=0.5)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=10) == 1
 
@@ -204,20 +218,20 @@ def test_a_base_path_without_versions_waits_for_one(models):
     arguments = [f"--model_base_path={models / 'later'}", "--model_name=later", FAST]
     with process.running(arguments) as server, PredictClient(server.grpc_address, "later") as client:
         with pytest.raises(NotFound, match=r"Latest\(later\)"):
-            client.predict(PICTURES)
-        shutil.copytree(models / "patterns" / "1", models / "later" / "5")
+            client.predict(ONE)
+        shutil.copytree(models / "half" / "1", models / "later" / "5")
         assert client.wait_until_ready(timeout=30) == 5
-        assert client.predict(PICTURES).version == 5
+        assert client.predict(ONE).version == 5
 
 
 def test_models_are_independent_and_policies_hold(models, tmp_path):
-    shutil.copytree(models / "patterns" / "1", models / "patterns" / "00000003")
+    shutil.copytree(models / "half" / "1", models / "half" / "00000003")
     config = tmp_path / "models.config"
     config.write_text(
         f"""model_config_list {{
-          config {{ name: "all" base_path: "{models / "patterns"}" model_platform: "tensorflow"
+          config {{ name: "all" base_path: "{models / "half"}" model_platform: "tensorflow"
                     model_version_policy {{ all {{}} }} }},
-          config: {{ name: "first", base_path: "{models / "patterns"}", model_platform: "tensorflow"
+          config: {{ name: "first", base_path: "{models / "half"}", model_platform: "tensorflow"
                     model_version_policy: {{ specific {{ versions: 1 }} }} }}
           config {{ name: "gone" base_path: "{tmp_path / "gone"}" model_platform: "tensorflow" }}
         }}"""
@@ -252,16 +266,16 @@ def test_paths_that_cannot_be_served_are_told(models, tmp_path):
     file = tmp_path / "file"
     file.touch()
     (tmp_path / "empty").mkdir()
-    version = models / "patterns" / "1"
+    version = models / "half" / "1"
     for arguments, code, text in [
         ([file], 2, "Expected a folder of models"),
         ([tmp_path / "none"], 2, "nothing is there"),
         ([tmp_path / "empty"], 2, "cnn-tf export"),
-        ([models / "patterns"], 2, f"Pass its parent, {models}"),
+        ([models / "half"], 2, f"Pass its parent, {models}"),
         ([f"--model_base_path={file}"], 2, "Received a file"),
-        ([f"--model_base_path={version}"], 2, f"Pass {models / 'patterns'}"),
+        ([f"--model_base_path={version}"], 2, f"Pass {models / 'half'}"),
         (["--model_base_path=relative"], 2, "must be an absolute path"),
-        ([f"--model_config_file={file}.none"], 2, "Cannot read the model config file"),
+        ([f"--model_config_file={file}.none"], 2, "with a tensorflow.serving.ModelServerConfig"),
         ([], 2, "say what to serve"),
         (["--port=0", models, "--rest_api_port=0"], 2, "nothing to serve on"),
         (["--port=abc", models], 2, "a port is"),

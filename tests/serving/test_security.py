@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import grpc
 import pytest
 import tensorflow as tf
-from certificates import Pair, self_signed, ssl_config
+from certificates import Pair, self_signed, ssl_config, with_passphrase
 from saved_models import save
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from serving.errors import Unavailable
 from serving.server import process
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
@@ -149,3 +150,17 @@ def test_a_client_without_it_is_not_answered(mutual, keys, which):
     assert mutual.grpc_status(certificate=certificate) is UNAVAILABLE
     with pytest.raises(OSError, match=HUNG_UP):
         mutual.rest(certificate=certificate)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--grpc_transport=http2"], ["--grpc_transport=grpcio"], ["--port=0", "--rest_api_ssl"]]
+)
+def test_a_key_under_a_passphrase_is_refused_on_each_port(keys, models, tmp_path, flags):
+    """And nobody is asked for it."""
+    key = with_passphrase(keys[0], "secret")
+    config = ssl_config(tmp_path / "ssl.config", server_key=key, server_cert=keys[0].cert)
+    with (
+        pytest.raises(Unavailable, match="server_key is under a passphrase"),
+        process.running([str(models), f"--ssl_config_file={config}", *flags]),
+    ):
+        pass

@@ -9,6 +9,6 @@ server  protocol  client    the port, its connections and who is at their other 
 """
 
 from serving.server.rest.app import Settings
-from serving.server.rest.server import RestServer, tls_context
+from serving.server.rest.server import RestServer
 
-__all__ = ["RestServer", "Settings", "tls_context"]
+__all__ = ["RestServer", "Settings"]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import uvicorn
 
@@ -16,7 +14,6 @@ from serving import errors
 from serving.server.rest.app import AnswerExamples, RestApp, Settings
 from serving.server.rest.control import Manager
 from serving.server.rest.protocol import LimitedProtocol
-from serving.server.transports import Tls
 
 _log = logging.getLogger(__name__)
 
@@ -103,21 +100,3 @@ def _listening(host: str, port: int) -> socket.socket:
         host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What `RestServer` takes, of keys as PEM text. Raises InvalidArgument if they are none, or don't fit together."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        with tempfile.TemporaryDirectory() as folder:  # OpenSSL takes keys from files only; nobody else may read them
-            chain, key = Path(folder) / "chain.pem", Path(folder) / "key.pem"
-            chain.write_bytes(tls.server_cert)
-            key.write_bytes(tls.server_key)
-            context.load_cert_chain(chain, key)
-        if tls.custom_ca:
-            context.load_verify_locations(cadata=tls.custom_ca.decode("ascii"))
-    except (ssl.SSLError, ValueError) as error:
-        raise errors.InvalidArgument(f"The keys for REST cannot be used: {error}.") from error
-    context.verify_mode = ssl.CERT_REQUIRED if tls.client_verify else ssl.CERT_NONE
-    return context

@@ -38,9 +38,15 @@ def read(path: Path) -> Tls:
     return tls
 
 
-def context(tls: Tls) -> ssl.SSLContext:
-    """For a server of this process, such as REST's. Raises InvalidArgument if the keys are damaged or do not match."""
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+def context(tls: Tls, *protocols: str) -> ssl.SSLContext:
+    """For a port of this process, which offers `protocols` (ALPN).
+
+    Raises InvalidArgument if the keys are damaged, do not match, or are under a passphrase.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if protocols:
+        made.set_alpn_protocols(protocols)
     # The ssl module takes a server's keys from files only. Ours are readable for this user alone, and gone at once.
     with tempfile.TemporaryDirectory(prefix="cnn-tf-") as folder:
         key, cert = Path(folder) / "key.pem", Path(folder) / "cert.pem"
@@ -76,7 +82,8 @@ def _what_is_wrong(error: ssl.SSLError, cert: Path) -> str:
 
 def _trust(made: ssl.SSLContext, custom_ca: bytes) -> None:
     try:
-        made.load_verify_locations(cadata=custom_ca.decode())
+        # What is not ASCII is a remark between the certificates.
+        made.load_verify_locations(cadata=custom_ca.decode("ascii", "ignore"))
     except ssl.SSLError as error:
         raise InvalidArgument(f"TLS: custom_ca is damaged ({error.reason or 'not PEM'}).") from error
 

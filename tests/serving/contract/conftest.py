@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import grpc
+import contextlib
+import functools
+
 import pytest
 from contract import model_config, zoo
 from saved_models import half_plus_two
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server import process
 
@@ -21,8 +22,9 @@ def models(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["http2", "grpcio"])
-def server(request, models, tmp_path_factory):
+@pytest.fixture(scope="session")
+def servers(models, tmp_path_factory):
+    """A server by its transport; each is started once, when it is first asked for."""
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(
         model_config(
@@ -31,27 +33,21 @@ def server(request, models, tmp_path_factory):
             f'name: "zoo", base_path: "{models}/zoo"',
         )
     )
-    arguments = [
-        f"--model_config_file={config}",
-        f"--grpc_transport={request.param}",
-        "--allow_version_labels_for_unavailable_models",
-        "--rest_api_timeout_in_ms=1500",
-    ]
-    with process.running(arguments) as running:
-        yield running
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def started(transport):
+            arguments = [
+                f"--model_config_file={config}",
+                f"--grpc_transport={transport}",
+                "--allow_version_labels_for_unavailable_models",
+                "--rest_api_timeout_in_ms=1500",
+            ]
+            return stack.enter_context(process.running(arguments))
+
+        yield started
 
 
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(server.grpc_address) as connected:
-        yield connected
-
-
-@pytest.fixture(scope="module")
-def stub(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def model_service(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
+@pytest.fixture(scope="module", params=["http2", "grpcio"])
+def server(request, servers):
+    return servers(request.param)

@@ -32,7 +32,7 @@ ROW = '{"instances": [[1.0, 2.0]]}'
 
 @pytest.fixture(scope="module")
 def http(server):
-    with httpx.Client(base_url=server.rest_url.removesuffix("/v1/models/"), timeout=10) as client:
+    with httpx.Client(base_url=server.rest_url.removesuffix("/v1/models/"), timeout=60) as client:
         yield client
 
 

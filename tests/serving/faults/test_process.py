@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,8 +121,6 @@ def test_a_clock_that_jumps_changes_nothing(models, tmp_path, monkeypatch):
 
 
 def process_library():
-    from pathlib import Path
-
     return [str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")][:1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 
@@ -18,8 +19,6 @@ X = {"x": np.array([1, 2], np.float32)}
 
 @pytest.fixture(scope="module")
 def server(doubling, tmp_path_factory):
-    import shutil
-
     folder = tmp_path_factory.mktemp("models")
     for name in ("first", "second"):
         shutil.copytree(doubling, folder / name / "1")

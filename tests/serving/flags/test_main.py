@@ -35,7 +35,7 @@ def test_versions(command):
         (["--port=0"], "INVALID_ARGUMENT: At least one of server_options.grpc_port"),
         (["--model_base_path=relative"], "INVALID_ARGUMENT: --model_base_path must be an absolute path"),
         (["--model_base_path=/m", "--batching_parameters_file=/x"], "INVALID_ARGUMENT: server_options.batching_para"),
-        (["--model_config_file=/none/at/all"], "INVALID_ARGUMENT: Cannot read the model config file"),
+        (["--model_config_file=/none/at/all"], "INVALID_ARGUMENT: Cannot read the file"),
         (
             ["--model_base_path=/m", "--ssl_config_file=/none"],
             "INVALID_ARGUMENT: Cannot read the file /none with",

@@ -108,8 +108,8 @@ def test_file_uris_are_folders():
     ("text", "message"),
     [
         (b"model_config_list { config { nme: 3 } }", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
-        (b"\xff\xfe", "Cannot read the model config file"),
-        (None, "Cannot read the model config file"),
+        (b"\xff\xfe", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
+        (None, "Cannot read the file"),
     ],
 )
 def test_unreadable_config_files_are_told(tmp_path, text, message):

@@ -7,16 +7,17 @@ import json
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from concurrent import futures
 
 import httpx
 import pytest
+from certificates import self_signed
 from support import until
 
 from serving import errors
-from serving.server.rest import RestServer, tls_context
+from serving.server.rest import RestServer
+from serving.server.security import tls
 from serving.server.transports import Tls
 
 ONE = {"instances": [1]}
@@ -100,39 +101,30 @@ def test_stopping_loses_no_request(serve):
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """A key, and a certificate for "localhost" that it signs itself, as PEM."""
-    openssl = shutil.which("openssl") or pytest.skip("needs openssl to make keys")
-    folder = tmp_path_factory.mktemp("keys")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    new = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run([*new, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return key.read_bytes(), certificate.read_bytes()
+    shutil.which("openssl") or pytest.skip("needs openssl to make keys")
+    return self_signed(tmp_path_factory.mktemp("keys"))
 
 
-def asked(ask, keys, *, shows_certificate, folder):
-    context = ssl.create_default_context(cadata=keys[1].decode())
+def context(keys, **more):
+    return tls.context(Tls(keys.key.encode(), keys.cert.encode(), **more), "http/1.1")
+
+
+def asked(ask, keys, *, shows_certificate):
+    context = ssl.create_default_context(cadata=keys.cert)
     if shows_certificate:
-        (folder / "both.pem").write_bytes(b"".join(keys))
-        context.load_cert_chain(folder / "both.pem")
+        context.load_cert_chain(keys.cert_file, keys.key_file)
     url = f"https://127.0.0.1:{ask.port}/v1/models/model:predict"
     with httpx.Client(verify=context, timeout=20) as client:
         return client.post(url, json=ONE).json()
 
 
-def test_tls(serve, keys, tmp_path):
-    with serve(tls=tls_context(Tls(*keys))) as ask:
-        assert asked(ask, keys, shows_certificate=False, folder=tmp_path) == {"predictions": [1]}
+def test_tls(serve, keys):
+    with serve(tls=context(keys)) as ask:
+        assert asked(ask, keys, shows_certificate=False) == {"predictions": [1]}
 
 
-def test_mutual_tls(serve, keys, tmp_path):
-    with serve(tls=tls_context(Tls(*keys, custom_ca=keys[1], client_verify=True))) as ask:
-        assert asked(ask, keys, shows_certificate=True, folder=tmp_path) == {"predictions": [1]}
+def test_mutual_tls(serve, keys):
+    with serve(tls=context(keys, custom_ca=keys.cert.encode(), client_verify=True)) as ask:
+        assert asked(ask, keys, shows_certificate=True) == {"predictions": [1]}
         with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectError)):
-            asked(ask, keys, shows_certificate=False, folder=tmp_path)
-
-
-@pytest.mark.parametrize("broken", [Tls(b"", b""), Tls(b"x", b"y")])
-def test_keys_that_are_none(broken):
-    with pytest.raises(errors.InvalidArgument, match="The keys for REST cannot be used: "):
-        tls_context(broken)
+            asked(ask, keys, shows_certificate=False)

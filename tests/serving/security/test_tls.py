@@ -64,6 +64,10 @@ def test_clients_must_show_a_certificate_if_asked_to(config, pairs):
     assert shake_hands(context, client).version() == "TLSv1.3"
 
 
+def test_remarks_between_certificates_may_be_in_any_language(config, pairs):
+    tls.context(config(custom_ca=f"# für Gäste\n{pairs[1].cert}"))
+
+
 def test_what_cannot_be_used_is_told(config, pairs):
     cut = pairs[0].cert[:200] + pairs[0].cert[300:]
     for fields, text in [
@@ -78,6 +82,7 @@ def test_what_cannot_be_used_is_told(config, pairs):
         ({"client_verify": True}, "custom_ca must be PEM text itself"),
         ({"custom_ca": cut}, "custom_ca is damaged"),
         ({"server_keys": "x"}, "Error parsing text-format tensorflow.serving.SSLConfig"),
+        ({"server_keys": "x"}, '"tensorflow.serving.SSLConfig" has no field named "server_keys"'),
     ]:
         with pytest.raises(InvalidArgument) as caught:
             config(**fields)
