@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving.errors import InvalidArgument
+from serving.server import text_proto
 from serving.server.batching import parameters_pb2
 
-_NAME = "tensorflow.serving.BatchingParameters"
 VERSION_FILE = "batching_params.pbtxt"
 """In a version's folder: parameters of that version, with --enable_per_model_batching_parameters."""
 
@@ -93,17 +92,12 @@ ALONE = dataclasses.replace(ADAPTIVE, max_batch_size=1)
 """Joins nothing."""
 
 
-def from_text(text: str, source: str | Path) -> Parameters:
-    """Parameters from the text form of a BatchingParameters message; `source` names it in errors.
+def from_file(path: Path) -> Parameters:
+    """Parameters from the text form of a BatchingParameters message.
 
-    Raises InvalidArgument for text that is no such message, and for values that make no sense.
+    Raises InvalidArgument for a file that cannot be read or is no such message, and for values that make no sense.
     """
-    message = parameters_pb2.BatchingParameters()
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        told = str(error).replace(message.DESCRIPTOR.full_name, _NAME)
-        raise InvalidArgument(f"Error parsing text-format {_NAME}: {source}:{told}") from error
+    message = text_proto.read(path, parameters_pb2.BatchingParameters(), "tensorflow.serving.BatchingParameters")
     given: dict[str, Any] = {field.name: _plain(value) for field, value in message.ListFields()}
     return Parameters(**given)
 
@@ -113,14 +107,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Message):
         return getattr(value, "value")  # noqa: B009, its static type has none
     return value if isinstance(value, bool) else tuple(value)
-
-
-def from_file(path: Path) -> Parameters:
-    """The same from a file. Raises InvalidArgument if it cannot be read, too."""
-    try:
-        return from_text(path.read_text(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"Cannot read the batching parameters file {path}: {error}") from error
 
 
 def for_version(path: Path, common: Parameters) -> Parameters:

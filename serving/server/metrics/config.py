@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
-
-from serving.errors import InvalidArgument
+from serving.server import text_proto
 from serving.server.metrics import monitoring_pb2
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
@@ -19,19 +17,9 @@ def page_path(file: Path | None = None) -> str | None:
     """
     if file is None:
         return DEFAULT_PATH
-    config = _read(file).prometheus_config
+    message = text_proto.read(file, monitoring_pb2.MonitoringConfig(), "tensorflow.serving.MonitoringConfig")
+    config = message.prometheus_config
     path = config.path or DEFAULT_PATH
     if not path.startswith("/"):  # the original takes it too, but then nobody can ask for it
         path = f"/{path}"
     return path if config.enable else None
-
-
-def _read(file: Path) -> monitoring_pb2.MonitoringConfig:
-    try:
-        return text_format.Parse(file.read_bytes(), monitoring_pb2.MonitoringConfig())
-    except OSError as error:
-        raise InvalidArgument(f"Cannot read the monitoring config file {file}: {error.strerror}.") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InvalidArgument(
-            f"Error parsing text-format tensorflow.serving.MonitoringConfig: {file}:{error}"
-        ) from error

@@ -26,19 +26,28 @@ max_execution_batch_size { value: 32 }
 """
 
 
-def test_every_field_is_read():
-    assert parameters.from_text(WHOLE, "f") == Parameters(128, 500, 1000000, 8, "pool", (32, 128), True, True, 32)
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        (tmp_path / "f").write_text(text)
+        return parameters.from_file(tmp_path / "f")
+
+    return read
 
 
-def test_defaults_are_those_of_tensorflow_serving():
-    assert parameters.from_text("", "f") == Parameters(
+def test_every_field_is_read(read):
+    assert read(WHOLE) == Parameters(128, 500, 1000000, 8, "pool", (32, 128), True, True, 32)
+
+
+def test_defaults_are_those_of_tensorflow_serving(read):
+    assert read("") == Parameters(
         max_batch_size=1000, batch_timeout_micros=0, max_enqueued_batches=10, thread_pool_name="batch_threads"
     )
 
 
-def test_a_wrapper_without_a_value_means_zero():
+def test_a_wrapper_without_a_value_means_zero(read):
     with pytest.raises(InvalidArgument, match="num_batch_threads must be positive; was 0"):
-        parameters.from_text("num_batch_threads {}", "f")
+        read("num_batch_threads {}")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +59,9 @@ def test_a_wrapper_without_a_value_means_zero():
         ("max_batch_size { value: 1 } max_batch_size { value: 2 }", "f:1:"),
     ],
 )
-def test_what_is_no_such_message_is_refused(text, message):
+def test_what_is_no_such_message_is_refused(read, text, message):
     with pytest.raises(InvalidArgument, match="Error parsing text-format tensorflow.serving.BatchingParameters: ") as e:
-        parameters.from_text(text, "f")
+        read(text)
     assert message in e.value.message
 
 
@@ -80,14 +89,14 @@ def test_what_is_no_such_message_is_refused(text, message):
         ),
     ],
 )
-def test_values_that_make_no_sense_are_refused(text, message):
+def test_values_that_make_no_sense_are_refused(read, text, message):
     with pytest.raises(InvalidArgument) as e:
-        parameters.from_text(text, "f")
+        read(text)
     assert message in e.value.message
 
 
-def test_without_splitting_no_queue_means_a_queue_of_one():
-    assert parameters.from_text("max_enqueued_batches { value: 0 }", "f").max_enqueued_batches == 1
+def test_without_splitting_no_queue_means_a_queue_of_one(read):
+    assert read("max_enqueued_batches { value: 0 }").max_enqueued_batches == 1
 
 
 def test_runs_are_smaller_than_requests_only_with_splitting():
@@ -103,7 +112,7 @@ def test_runs_are_padded_to_the_next_allowed_size(size, padded):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InvalidArgument, match="nothing.config: .*No such file"):
+    with pytest.raises(InvalidArgument, match="nothing.config with .*: No such file"):
         parameters.from_file(tmp_path / "nothing.config")
 
 

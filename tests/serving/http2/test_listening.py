@@ -210,5 +210,5 @@ def test_plain_text_on_an_encrypted_port_is_hung_up_on(keys):
 
 @pytest.mark.parametrize(("key", "cert"), [(b"", b""), (b"no key", b"no certificate")])
 def test_useless_keys_are_told(key, cert):
-    with pytest.raises(errors.InvalidArgument, match="expected PEM text"):
+    with pytest.raises(errors.InvalidArgument, match="TLS: server_cert is damaged"):
         Http2Transport({}, ["127.0.0.1:0"], Options(tls=Tls(key, cert)))

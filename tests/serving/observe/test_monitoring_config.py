@@ -41,5 +41,5 @@ def test_the_file_that_comes_with_the_container():
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InvalidArgument, match="Cannot read the monitoring config file .*: No such file"):
+    with pytest.raises(InvalidArgument, match="with a tensorflow.serving.MonitoringConfig: No such file"):
         page_path(tmp_path / "none")

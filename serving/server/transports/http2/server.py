@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from serving.server.calls import Methods
+from serving.server.security.tls import context
 from serving.server.transports import Options
-from serving.server.transports.http2 import tls
 from serving.server.transports.http2.connection import Connection
 from serving.server.transports.http2.limits import Limits, from_arguments
 from serving.server.transports.http2.listening import Listening, listen
@@ -38,7 +38,7 @@ class Http2Transport:
         self._methods = methods
         self._options = options
         self._settings = from_arguments(limits or Limits(), options.max_request_bytes, options.channel_arguments)
-        self._context = tls.context(options.tls) if options.tls else None
+        self._context = context(options.tls, "h2") if options.tls else None
         self._listening: list[Listening] = []
         try:
             for address in addresses:
