@@ -14,6 +14,7 @@ from serving.errors import Unavailable
 from serving.server.batching.request import CLOSED, Function, Kind, Request
 from serving.server.batching.running import Execution, reply
 from serving.server.batching.waiting import Batch
+from serving.server.calls import Soon
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +31,11 @@ class QuickLane:
         self._rows = rows
         self._batches: list[Batch] = []
         self._open: dict[Kind, Batch] = {}
+        # By which threads: the first of them runs all, and none waits for one that is about to end.
+        self._scheduled: set[Soon] = set()
+        self._lock = threading.Lock()
         # Held while a batch runs, so that `close` waits for it; again by what an answer calls.
-        self._lock = threading.RLock()
+        self._running = threading.RLock()
         self.is_open = rows > 0
 
     def takes(self, request: Request) -> bool:
@@ -40,21 +44,25 @@ class QuickLane:
 
     def add(self, function: Function, kind: Kind, request: Request) -> None:
         """Runs the request soon."""
+        soon = request.call.soon
         with self._lock:
             batch = self._open.get(kind)
             if batch is not None and batch.size + request.size <= self._rows:
                 batch.requests.append(request)
                 batch.size += request.size
-                return
-            self._open[kind] = batch = Batch(function, kind, request, request.since)
-            self._batches.append(batch)
-            if len(self._batches) == 1 and request.call.soon is not None:
-                request.call.soon(self._run)
+            else:
+                self._open[kind] = batch = Batch(function, kind, request, request.since)
+                self._batches.append(batch)
+            if soon is not None and soon not in self._scheduled:
+                self._scheduled.add(soon)
+                soon(self._run)
 
     def _run(self) -> None:
         with self._lock:
             batches, self._batches = self._batches, []
             self._open.clear()
+            self._scheduled.clear()
+        with self._running:
             for batch in batches:
                 begin = time.monotonic()
                 self._execution.run(batch, begin)
@@ -69,7 +77,7 @@ class QuickLane:
 
     def close(self) -> None:
         """Answers what waits with Unavailable and returns once nothing runs."""
-        with self._lock:
+        with self._running, self._lock:
             self.is_open = False
             batches, self._batches = self._batches, []
             self._open.clear()

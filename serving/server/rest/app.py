@@ -132,6 +132,10 @@ class RestApp:
         """Lets the threads go."""
         self._pool.shutdown(wait=False)
 
+    def _soon(self, action: Callable[[], None]) -> None:
+        """For quick models; `submit` is called in the loop."""
+        asyncio.get_running_loop().call_soon(action)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = self._request(scope)
@@ -156,7 +160,7 @@ class RestApp:
         if not _REQUEST_ID.fullmatch(headers.get("x-request-id", "")):
             headers["x-request-id"] = next(self._ids)
         host, port = scope.get("client") or ("", 0)
-        return _Request(scope["method"], path, headers, Call(peer=f"{host}:{port}", metadata=headers))
+        return _Request(scope["method"], path, headers, Call(peer=f"{host}:{port}", metadata=headers, soon=self._soon))
 
     async def _admitted(self, request: _Request, client: Client) -> _Response:
         """What to send. Raises GoneError if nobody is there to get it."""

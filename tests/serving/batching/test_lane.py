@@ -21,8 +21,11 @@ class Reader:
     def __init__(self):
         self.soon = []
 
+    def later(self, action):
+        self.soon.append(action)
+
     def call(self):
-        return Call(soon=self.soon.append)
+        return Call(soon=self.later)
 
     def has_read(self):
         while self.soon:
@@ -91,6 +94,16 @@ def test_a_bad_request_fails_alone_and_one_that_nobody_wants_is_not_run(clients,
     assert isinstance(asked[1].exception(0), ValueError)
     assert isinstance(asked[2].exception(0), Cancelled)
     assert sum(clients.model.batches) == 4  # two together, then each alone
+
+
+def test_of_two_threads_that_read_the_first_runs_all(clients, reader):
+    other = Reader()
+    asked = [clients.ask([1.0], call=one.call(), quick=True) for one in (reader, other, reader)]
+    assert len(reader.soon) == len(other.soon) == 1
+    other.has_read()
+    assert [future.result(0)[0].tolist() for future in asked] == [[2.0]] * 3
+    reader.has_read()
+    assert clients.model.batches == [3]
 
 
 def test_closing_answers_what_waits(clients, reader):
