@@ -206,15 +206,11 @@ def set_spec(spec: model_pb2.ModelSpec, lent: Lent, signature_name: str) -> None
 
 def _arrays(tensors: Mapping[str, Any], signature: Any) -> dict[str, Any]:
     """Raises InvalidArgument for what is no tensor; wrong names are told before that."""
+    arrays = {}
     try:
-        return {name: _to_array(name, tensor) for name, tensor in tensors.items()}
-    except errors.InvalidArgument:
-        require_names(tensors, signature)
-        raise
-
-
-def _to_array(name: str, tensor: Any) -> Any:
-    try:
-        return to_array(tensor)
+        for name, tensor in tensors.items():  # noqa: B007  `name` is that of the one that failed, too
+            arrays[name] = to_array(tensor)
     except errors.InvalidArgument as error:
+        require_names(tensors, signature)
         raise errors.InvalidArgument(f"tensor parsing error: {name}. {error.message}") from error
+    return arrays
