@@ -208,7 +208,7 @@ def _arrays(tensors: Mapping[str, Any], signature: Any) -> dict[str, Any]:
     """Raises InvalidArgument for what is no tensor; wrong names are told before that."""
     arrays = {}
     try:
-        for name, tensor in tensors.items():  # noqa: B007  `name` is that of the one that failed, too
+        for name, tensor in tensors.items():
             arrays[name] = to_array(tensor)
     except errors.InvalidArgument as error:
         require_names(tensors, signature)
