@@ -26,7 +26,10 @@ from benchmarks.load import Load, Target
 CALLERS = (1, 8, 32)
 # gRPC's clients share a channel among the threads of a process; HTTP/1.1 has a connection for each caller.
 CHANNELS = 4
-SECONDS = 6.0
+# A load of ResNet-18 answers some 30 times a second: in a short one the last answers, late or not, are much of the count.
+SECONDS = {"lenet5": 6.0, "resnet18": 20.0}
+# Of the rate with CALLERS[-1], for requests that come at random times.
+SHARE = 0.7
 # What the flags of ours are in each form; the last is whose ratio the others are told by.
 OURS = {
     "cnn-tf gRPC (grpcio)": ["--grpc_transport=grpcio"],
@@ -52,7 +55,7 @@ def run(name: str, arguments: argparse.Namespace) -> None:
     limits: dict[str, list[dict[str, object]]] = defaultdict(list)
     loads: dict[tuple[str, int], list[Load]] = defaultdict(list)
     out: dict[str, str] = {}
-    seconds = 1.5 if arguments.quick else SECONDS
+    seconds = 1.5 if arguments.quick else SECONDS[name]
     for _ in range(1 if arguments.quick else arguments.rounds):
         for mode in _modes():
             limits[mode].append(serving_limit.measure(arguments.models / name / "1", name, mode, seconds * 2))
@@ -100,6 +103,11 @@ def _measure(
                     shared = load.closed(target, callers, seconds, CHANNELS)
                     loads[f"{server}, {CHANNELS} channels", callers].append(shared)
                     print(f"{server}, {callers} callers on {CHANNELS} channels: {shared}", flush=True)
+            if server == US:
+                rate = SHARE * loads[server, CALLERS[-1]][-1].rate
+                result = load.open_loop(target, rate, seconds)
+                loads[f"{server}, at random times at {SHARE:.0%} of that", CALLERS[-1]].append(result)
+                print(f"{server}, {rate:.0f} requests/s at random times: {result}", flush=True)
     except (RuntimeError, OSError) as error:
         out[server] = f"left out: {str(error).splitlines()[0]}"
         print(f"{server} {out[server]}", flush=True)
