@@ -105,8 +105,7 @@ class Batcher:
         """
         size, kind = measure(function, feeds, self._parameters, joinable)
         request = Request(feeds, call, done, size, time.monotonic())
-        if quick and kind is not None and self._lane.takes(request):
-            self._lane.add(function, kind, request)
+        if quick and kind is not None and self._lane.take(function, kind, request):
             return
         with self._lock:
             if self._is_closed:

@@ -36,16 +36,16 @@ class QuickLane:
         self._lock = threading.Lock()
         # Held while a batch runs, so that `close` waits for it; again by what an answer calls.
         self._running = threading.RLock()
-        self.is_open = rows > 0
+        self._is_open = rows > 0
 
-    def takes(self, request: Request) -> bool:
-        """Whether the request can be run here."""
-        return self.is_open and request.call.soon is not None and request.size <= self._rows
-
-    def add(self, function: Function, kind: Kind, request: Request) -> None:
-        """Runs the request soon."""
+    def take(self, function: Function, kind: Kind, request: Request) -> bool:
+        """Runs the request soon; False if it cannot be run here."""
         soon = request.call.soon
+        if soon is None or request.size > self._rows:
+            return False
         with self._lock:
+            if not self._is_open:
+                return False
             batch = self._open.get(kind)
             if batch is not None and batch.size + request.size <= self._rows:
                 batch.requests.append(request)
@@ -53,9 +53,10 @@ class QuickLane:
             else:
                 self._open[kind] = batch = Batch(function, kind, request, request.since)
                 self._batches.append(batch)
-            if soon is not None and soon not in self._scheduled:
+            if soon not in self._scheduled:
                 self._scheduled.add(soon)
                 soon(self._run)
+        return True
 
     def _run(self) -> None:
         with self._lock:
@@ -67,7 +68,7 @@ class QuickLane:
                 begin = time.monotonic()
                 self._execution.run(batch, begin)
                 if (seconds := time.monotonic() - begin) > PATIENCE_SECONDS:
-                    self.is_open = False
+                    self._is_open = False
                     _log.warning("A run that should be quick took %.2f s; from now on such runs have threads", seconds)
 
     @property
@@ -78,7 +79,7 @@ class QuickLane:
     def close(self) -> None:
         """Answers what waits with Unavailable and returns once nothing runs."""
         with self._running, self._lock:
-            self.is_open = False
+            self._is_open = False
             batches, self._batches = self._batches, []
             self._open.clear()
         for batch in batches:
