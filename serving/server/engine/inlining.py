@@ -90,8 +90,9 @@ def _merge_equal_functions(graph: graph_pb2.GraphDef) -> None:
             nameless.CopyFrom(function)
             nameless.signature.name = ""
             # Arguments that are not read are called after the function.
-            body = nameless.SerializeToString(deterministic=True).replace(name.encode(), b"")
-            names[name] = first.setdefault(body, name)
+            for argument in nameless.signature.input_arg:
+                argument.name = argument.name.replace(name, "")
+            names[name] = first.setdefault(nameless.SerializeToString(deterministic=True), name)
         return names[name]
 
     for value in _function_values(graph.node, library):

@@ -39,17 +39,20 @@ class Shared:
 def find(frozen: Frozen, signatures: Signatures) -> dict[str, Shared]:
     """Signatures by name that need no network of their own."""
     matcher = _Matcher(frozen)
-    matches: dict[str, dict[str, Shared]] = {name: {} for name in signatures}
-    for name, base in itertools.permutations(sorted(signatures, key=lambda name: (name != "serving_default", name)), 2):
+    order = sorted(signatures, key=lambda name: (name != "serving_default", name))
+    matches: dict[str, dict[str, Shared]] = {name: {} for name in order}
+    for name, base in itertools.permutations(order, 2):
         shared = matcher.match(signatures[name], base, signatures[base])
-        if shared is not None and (base == "serving_default" or not shared.is_copy or base < name):
+        # Copies match both ways: the first stays, and all others run on it.
+        if shared is not None and (not shared.is_copy or order.index(base) < order.index(name)):
             matches[name][base] = shared
-    # What is closest leaves least to prepare: of two bases the one that could have the other as its own.
-    return {
-        name: max(bases.values(), key=lambda shared: len(matches[shared.base]))
-        for name, bases in matches.items()
-        if bases
-    }
+
+    def closeness(shared: Shared) -> tuple[bool, int, int]:
+        prepares = sum(not one.is_copy for one in matches[shared.base].values())
+        return shared.is_copy, prepares, -order.index(shared.base)
+
+    # What is closest leaves least to prepare: a copy, or else of two bases the one that could have the other as its own.
+    return {name: max(bases.values(), key=closeness) for name, bases in matches.items() if bases}
 
 
 def parts(signatures: Signatures, shared: dict[str, Shared]) -> Signatures:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import saved_models
 import tensorflow as tf
+from google.protobuf import text_format
 from saved_models import run
+from tensorflow.core.framework import graph_pb2
 
 from serving import errors
 from serving.server.engine import EngineOptions, grappler, inlining, load, loading
@@ -142,3 +144,14 @@ def test_equal_functions_are_kept_once(tmp_path):
     flat = inlining.inline(loading.read_meta_graph(path, frozenset({"serve"})).graph_def)
     bodies = [node.attr["body"].func.name for node in flat.node if node.op in ("While", "StatelessWhile")]
     assert len(bodies) > len(set(bodies)) == 1
+
+
+def test_functions_are_equal_whatever_the_length_of_their_names(tmp_path):
+    looped = FUNCTIONS["looped"]
+    path = saved_models.save(tmp_path / "1", serving_default=(looped, ROWS), again=(looped, ROWS))
+    graph = loading.read_meta_graph(path, frozenset({"serve"})).graph_def
+    conditions = {node.attr["cond"].func.name for node in inlining.inline(graph).node if "cond" in node.attr}
+    (condition,) = conditions
+    renamed = text_format.Parse(str(graph).replace(condition, f"{condition}_of_a_longer_name"), graph_pb2.GraphDef())
+    flat = inlining.inline(renamed)
+    assert len({node.attr["cond"].func.name for node in flat.node if "cond" in node.attr}) == 1

@@ -57,6 +57,21 @@ def test_signatures_share_a_network_and_answer_as_before(network, engine):
     assert engine._shared["examples"].base == "files"
 
 
+@pytest.mark.parametrize("names", [("serving_default", "again", "zulu"), ("b", "a", "c")])
+def test_equal_signatures_run_on_one_of_them(tmp_path, names):
+    network = saved_models.convolution()
+    spec = tf.TensorSpec((None, 8, 8, 96), tf.float32, name="x")
+    path = saved_models.save(tmp_path / "1", **dict.fromkeys(names, (network, spec)))
+    engine = load(path, EngineOptions())
+    assert engine.summary.startswith("frozen, batch normalization folded")
+    first = min(names, key=lambda name: (name != "serving_default", name))
+    assert {name: shared.base for name, shared in engine._shared.items()} == {n: first for n in names if n != first}
+    for name in names:
+        expected = plain(path, X, signature=name)[0]
+        np.testing.assert_allclose(run(engine, X, signature=name)[0], expected, rtol=1e-5, atol=1e-5)
+    engine.close()
+
+
 def test_what_is_optimised_can_be_switched_off(network):
     engine = load(network, EngineOptions(optimise=False))
     assert engine.summary.startswith("as loaded")
