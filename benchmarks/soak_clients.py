@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from serving.server.process import RunningServer
 TIMEOUT = 30.0
 
 
-class Asker:
+class Asker(ABC):
     """Asks one model for one picture; `times` are seconds, one for each answer."""
 
     def __init__(self, server: RunningServer, name: str, retries: int) -> None:
@@ -52,8 +53,9 @@ class Asker:
         if answer.shape != self._expected.shape or np.abs(answer - self._expected).max() > 1e-4:
             raise ValueError(f"wrong answer {answer}")
 
+    @abstractmethod
     def ask(self) -> np.ndarray:
-        raise NotImplementedError
+        """One answer."""
 
     def __enter__(self) -> Asker:
         return self

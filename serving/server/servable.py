@@ -54,9 +54,8 @@ class _Input:
     name: str
     dtype: np.dtype[Any]
     rank: int | None  # None: any
-    row: (
-        tuple[int, ...] | None
-    )  # the shape of one row; None for text, and where a size is open: such rows take any time
+    row: tuple[int, ...] | None
+    """The shape of one row; None for text, and where a size is open: such rows take any time."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,9 @@ class Batcher:
         joinable: bool = True,
         quick: bool = False,
     ) -> None:
-        """Queues a request; `done` gets its outputs or its error from another thread, exactly once.
+        """Queues a request; `done` gets its outputs or its error, exactly once: from another thread, or from this one soon.
+
+        quick: its rows have the size that the model was measured with, so it may run in this thread (`Call.soon`).
 
         Only requests of the same function, with arrays of the same types and shapes beyond the batch axis, are joined, and
         only if they are `joinable`: the first axis of all inputs and outputs is the batch. Outputs are views of those of
