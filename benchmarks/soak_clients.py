@@ -60,8 +60,9 @@ class Asker(ABC):
     def __enter__(self) -> Asker:
         return self
 
+    @abstractmethod
     def __exit__(self, *_: object) -> None:
-        pass
+        """Hangs up."""
 
 
 class GrpcAsker(Asker):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import perf_counter
+from typing import TypeAlias
 
 import grpc
 
@@ -13,6 +14,9 @@ from serving.server.calls import Call, Reply, Unary
 from serving.server.metrics import Metrics
 from serving.server.request_log import RequestLog
 from serving.server.tracing import Tracing
+
+Way: TypeAlias = tuple[str, str]
+"""How a request came: `api` and `entrypoint` of `metrics.Key`."""
 
 
 class Observer:
@@ -24,18 +28,11 @@ class Observer:
         self._log = log
 
     def answered(
-        self,
-        call: Call,
-        api: str,
-        entrypoint: str,
-        status: str,
-        seconds: float,
-        error: str = "",
-        received: int = 0,
-        sent: int = 0,
+        self, call: Call, way: Way, status: str, seconds: float, error: str = "", sizes: tuple[int, int] = (0, 0)
     ) -> None:
-        """A request was answered. The words are those of `Metrics.request`; `error` is the text that the client got."""
-        self.metrics.request(call.model, api, entrypoint, status, seconds, call.version, received, sent)
+        """A request was answered. `error` is the text that the client got, `sizes` are the bytes received and sent."""
+        api, entrypoint = way
+        self.metrics.request((call.model, call.version, api, entrypoint, status), seconds, *sizes)
         if self._log.wants(status):
             self._log.answered(
                 call, f"{entrypoint} {api}".strip(), status, seconds, error,
@@ -44,7 +41,7 @@ class Observer:
 
     def observed(self, method: Unary) -> Unary:
         """The same gRPC method, each call of which is counted, logged if it fails, and traced."""
-        api = method.path.rpartition("/")[2]
+        way = method.path.rpartition("/")[2], "GRPC"
 
         def answer(request: bytes, call: Call, reply: Reply) -> None:
             begin = perf_counter()
@@ -55,10 +52,10 @@ class Observer:
                 seconds = perf_counter() - begin
                 if isinstance(response, errors.ServingError):
                     code, text = response.code, response.message
-                    self.answered(call, api, "GRPC", code.name, seconds, text, received)
+                    self.answered(call, way, code.name, seconds, text, (received, 0))
                 else:
                     code, text = grpc.StatusCode.OK, ""
-                    self.answered(call, api, "GRPC", "OK", seconds, "", received, len(response))
+                    self.answered(call, way, "OK", seconds, sizes=(received, len(response)))
                 reply(response)
                 if span:
                     span.model(call.model, call.version, call.signature)

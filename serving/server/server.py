@@ -176,7 +176,7 @@ class ModelServer:
     def _told_of_rest(
         self, call: Call, api: str, status: str, seconds: float, error: str, received: int, sent: int
     ) -> None:
-        self._observer.answered(call, api, "REST", status, seconds, error, received, sent)
+        self._observer.answered(call, (api, "REST"), status, seconds, error, (received, sent))
 
 
 def _manager_settings(flags: Flags) -> Settings:

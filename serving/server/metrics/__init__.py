@@ -11,13 +11,13 @@ from itertools import chain
 
 from serving.server.metrics import batches, requests
 from serving.server.metrics.histogram import exponential
-from serving.server.metrics.latencies import BOUNDS, Latencies
+from serving.server.metrics.latencies import BOUNDS, Key, Latencies, PlainKey
 from serving.server.metrics.page import Family, scalars, text
 from serving.server.metrics.process import Process
 from serving.server.metrics.recent import Rates, Recent
 from serving.server.metrics.series import Counters, Histograms
 
-__all__ = ["Metrics", "Rates"]
+__all__ = ["Key", "Metrics", "Rates"]
 
 STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 
@@ -46,30 +46,16 @@ class Metrics:
 
     # Requests.
 
-    def request(
-        self,
-        model: str,
-        api: str,
-        entrypoint: str,
-        status: str,
-        seconds: float,
-        version: int | None = None,
-        received: int = 0,
-        sent: int = 0,
-    ) -> None:
-        """A request was answered, `seconds` after its first byte was read.
+    def request(self, key: PlainKey, seconds: float, received: int = 0, sent: int = 0) -> None:
+        """A request was answered, `seconds` after its first byte was read; see `Key` for what it was.
 
-        api: the gRPC method, such as "Predict"; of REST "predict", "classify", "regress", or "" for all else.
-        entrypoint: "GRPC" or "REST".
-        status: as gRPC spells it, "OK" or "NOT_FOUND".
-        version: None if the request failed before its version was known.
         received, sent: bytes of the request's and the answer's bodies.
         """
-        self._requests.observe(model, version, api, entrypoint, status, seconds, received, sent)
+        self._requests.observe(key, seconds, received, sent)
 
     def runtime(self, model: str, version: int, api: str, seconds: float) -> None:
         """A model ran for a request, waiting for its batch included; of REST too `api` is "Predict" and so on."""
-        self._runtimes.observe(model, version, api, "", "OK", seconds)
+        self._runtimes.observe((model, version, api, "", "OK"), seconds)
 
     def examples(self, model: str, number: int) -> None:
         """A MultiInference request held so many examples."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.metrics import Metrics
+from serving.server.metrics import Key, Metrics
 from serving.server.metrics.histogram import quantile
 from serving.server.metrics.latencies import FINE_BOUNDS, MAX_UNKNOWN_MODELS, Latencies
 from serving.server.metrics.recent import Recent
@@ -37,8 +37,8 @@ def read(metrics: Metrics) -> dict[str, prometheus.Family]:
 )
 def test_which_requests_the_original_counts(api, entrypoint, counted):
     metrics = Metrics()
-    metrics.request("m", api, entrypoint, "OK", 0.002, 1)
-    metrics.request("m", api, entrypoint, "NOT_FOUND", 0.002)
+    metrics.request(Key("m", 1, api, entrypoint, "OK"), 0.002)
+    metrics.request(Key("m", None, api, entrypoint, "NOT_FOUND"), 0.002)
     families = read(metrics)
     assert families[f"{SERVING}request_count"].total() == 2 * counted
     assert families[f"{SERVING}request_count"].total(status="OK") == counted
@@ -50,8 +50,8 @@ def test_which_requests_the_original_counts(api, entrypoint, counted):
 
 def test_bytes_of_bodies():
     metrics = Metrics()
-    metrics.request("m", "predict", "REST", "OK", 0.001, 1, received=10, sent=20)
-    metrics.request("m", "predict", "REST", "INTERNAL", 0.001, 1, received=5, sent=2)
+    metrics.request(Key("m", 1, "predict", "REST", "OK"), 0.001, received=10, sent=20)
+    metrics.request(Key("m", 1, "predict", "REST", "INTERNAL"), 0.001, received=5, sent=2)
     families = read(metrics)
     labels = {"model": "m", "version": "1", "method": "predict", "protocol": "rest"}
     assert families["cnn_tf_received_bytes_total"].value(**labels) == 15
@@ -60,7 +60,7 @@ def test_bytes_of_bodies():
 
 def test_labels_and_units_of_latencies():
     metrics = Metrics()
-    metrics.request("m", "Predict", "GRPC", "OK", 0.0015, 3)
+    metrics.request(Key("m", 3, "Predict", "GRPC"), 0.0015)
     metrics.runtime("m", 3, "Predict", 0.001)
     families = read(metrics)
     request, runtime = families[f"{SERVING}request_latency"], families[f"{SERVING}runtime_latency"]
@@ -84,7 +84,8 @@ REQUESTS = st.tuples(
 def test_families_agree_with_each_other_and_with_what_happened(requests, forget):
     metrics = Metrics()
     for request in requests:
-        metrics.request(*request)
+        model, api, entrypoint, status, seconds, version = request
+        metrics.request(Key(model, version, api, entrypoint, status), seconds)
     if forget:
         metrics.forget("m", 1)
     families = read(metrics)
@@ -103,7 +104,7 @@ def test_threads_lose_nothing_while_versions_come_and_go():
 
     def work() -> None:
         for count in range(number):
-            metrics.request("m", "Predict", "GRPC", "OK", 0.001, count % versions, received=1, sent=2)
+            metrics.request(Key("m", count % versions, "Predict", "GRPC"), 0.001, received=1, sent=2)
             metrics.batch("m", count % versions, "", 1, 2, 0, [0.001])
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -123,9 +124,9 @@ def test_threads_lose_nothing_while_versions_come_and_go():
 def test_made_up_models_do_not_make_the_page_grow():
     metrics = Metrics(lambda: [("real", 1, "LOADING")])
     for number in range(MAX_UNKNOWN_MODELS + 50):
-        metrics.request(f"made-up-{number}", "Predict", "GRPC", "NOT_FOUND", 0.001)
-    metrics.request("x" * 1000, "Predict", "GRPC", "NOT_FOUND", 0.001)
-    metrics.request("real", "Predict", "GRPC", "NOT_FOUND", 0.001)
+        metrics.request(Key(f"made-up-{number}", None, "Predict", "GRPC", "NOT_FOUND"), 0.001)
+    metrics.request(Key("x" * 1000, None, "Predict", "GRPC", "NOT_FOUND"), 0.001)
+    metrics.request(Key("real", None, "Predict", "GRPC", "NOT_FOUND"), 0.001)
     count = read(metrics)[f"{SERVING}request_count"]
     assert count.value(model_name="other", status="NOT_FOUND") == 51
     assert count.value(model_name="real", status="NOT_FOUND") == 1
@@ -197,8 +198,8 @@ def test_rates_are_of_the_last_seconds():
     recent = Recent(latencies, clock=lambda: now[0])
     for second in range(30):
         for _ in range(second):
-            latencies.observe("m", 1, "Predict", "GRPC", "OK", 0.004)
-        latencies.observe("n", None, "Predict", "GRPC", "NOT_FOUND", 0.1)
+            latencies.observe(Key("m", 1, "Predict", "GRPC"), 0.004)
+        latencies.observe(Key("n", None, "Predict", "GRPC", "NOT_FOUND"), 0.1)
         now[0] += 1
         rates = recent.rates()
     assert rates["m"].requests_per_second == pytest.approx(sum(range(20, 30)) / 10)
@@ -213,7 +214,7 @@ def test_rates_are_of_the_last_seconds():
 def test_quantiles_are_right_to_a_sixth(values, share):
     latencies = Latencies()
     for value in values:
-        latencies.observe("m", 1, "", "", "OK", (value + 0.5) / 1e6)
+        latencies.observe(Key("m", 1, ""), (value + 0.5) / 1e6)
     estimate = quantile(FINE_BOUNDS, latencies.read()[0].counts, share)
     ordered = sorted(values)
     exact = next(value for place, value in enumerate(ordered, 1) if place >= share * len(values))

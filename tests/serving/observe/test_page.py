@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.eager import monitoring
 
-from serving.server.metrics import Metrics, page
+from serving.server.metrics import Key, Metrics, page
 from serving.server.metrics.batches import SIZES, WAITS
 from serving.server.metrics.histogram import Histogram, coarse, exponential, refine
 from serving.server.metrics.latencies import BOUNDS
@@ -131,7 +131,7 @@ def test_process_metrics_have_the_usual_names():
 def full() -> Metrics:
     """Metrics of which every family has a value."""
     metrics = Metrics(lambda: [("m", 1, "AVAILABLE")], lambda: [("m", 1, 3)])
-    metrics.request("m", "Predict", "GRPC", "OK", 0.001, 1)
+    metrics.request(Key("m", 1, "Predict", "GRPC"), 0.001)
     metrics.runtime("m", 1, "Predict", 0.001)
     metrics.examples("m", 3)
     metrics.input_batch(2)
