@@ -31,7 +31,6 @@ Serve SavedModels over gRPC and REST, as tensorflow_model_server does.
 
 Flags are tensorflow_model_server's and a few more; here with their defaults, or
 in capitals where there is none. Write --name=value; --name alone means true.
-Unknown flags are named in a warning and ignored.
 """
 
 EXAMPLES = """\
@@ -68,9 +67,9 @@ def parse(arguments: Sequence[str], prog: str = "python -m serving.server") -> F
     try:
         values, unknown = _read(_joined(arguments))
         models = [argument for argument in unknown if not argument.startswith("-")]
-        for flag in unknown:
-            if flag.startswith("-"):
-                _warn_of_unknown(flag)
+        flags = [argument for argument in unknown if argument.startswith("-")]
+        if flags:  # ignored as by the original, a mistyped --auth_token_file would serve to everyone
+            raise InvalidArgument(f"unknown argument {flags[0]}.{_way_out(flags[0])}")
         if len(models) > 1:
             raise InvalidArgument(f"expected one folder of models. Received another argument: {models[1]}")
         if models:
@@ -98,7 +97,7 @@ def parse_original(arguments: Sequence[str], prog: str = "tensorflow_model_serve
     if unknown:
         sys.stdout.write(f"unknown argument: {unknown[0]}\n{original_usage(prog)}")
         for argument in unknown:
-            _warn_of_unknown(argument)
+            _log.warning("Unknown argument %s is ignored.%s", argument, _way_out(argument))
     flags = {**ORIGINAL_DEFAULTS, **values}
     if not flags.get("version"):
         _require_what_the_original_does(flags)
@@ -159,13 +158,13 @@ def _read(arguments: Sequence[str] | Iterator[str]) -> tuple[dict[str, Any], lis
     return values, unknown
 
 
-def _warn_of_unknown(argument: str) -> None:
+def _way_out(argument: str) -> str:
+    """What was probably meant by an argument that is none."""
     name = argument.lstrip("-").partition("=")[0]
     if name in FLAGS:
-        _log.warning("Argument %s is ignored. Write --%s=%s", argument, name, _placeholder(name))
-        return
+        return f" Write --{name}={_placeholder(name)}"
     near = difflib.get_close_matches(name, FLAGS, n=1)
-    _log.warning("Unknown argument %s is ignored.%s", argument, f" Did you mean --{near[0]}?" if near else "")
+    return f" Did you mean --{near[0]}?" if near else ""
 
 
 def _port(text: str) -> Port:
