@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from serving import errors
-from serving.server import command_line, live, logs, memory
+from serving.server import command_line, imports, live, logs, memory
 from serving.server.flags import Flags
 from serving.server.security import gate, tls
 
@@ -94,12 +93,6 @@ def run(flags: Flags, failed: Failed = _failed) -> int:
         return failed(error, 1)
 
 
-def _import_tensorflow() -> None:
-    """Finds the devices too: that is when TensorFlow says at length that there is no GPU."""
-    with logs.native_notes(), memory.importing():
-        importlib.import_module("tensorflow").config.list_physical_devices()
-
-
 def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     stopping = threading.Event()
 
@@ -165,7 +158,7 @@ def _shown(server: ModelServer, flags: Flags) -> contextlib.AbstractContextManag
 
 def _server(flags: Flags, models: list[ModelConfig]) -> ModelServer:
     # Imported late, so that --help, wrong flags and wrong paths are answered at once.
-    _import_tensorflow()
+    imports.tensorflow()
     with memory.importing():
         from serving.server import tracing
         from serving.server.server import ModelServer
@@ -175,7 +168,7 @@ def _server(flags: Flags, models: list[ModelConfig]) -> ModelServer:
 
 def _check(flags: Flags, models: list[ModelConfig]) -> int:
     with live.busy("Loading the models"):
-        _import_tensorflow()
+        imports.tensorflow()
         from serving.server import check
         from serving.server.loading import Loader
         from serving.server.metrics import Metrics, config
@@ -189,7 +182,7 @@ def _models(flags: Flags) -> list[ModelConfig]:
     from serving.server import config
 
     if flags.model_config_file:
-        _import_tensorflow()  # brought by the messages that describe the file
+        imports.tensorflow()  # brought by the messages that describe the file
         return config.from_file(flags.model_config_file)
     if flags.models:
         return config.from_folder(flags.models)
