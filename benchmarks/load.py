@@ -7,6 +7,7 @@ answers are right is seen by a client beside it, which asks a few times a second
 from __future__ import annotations
 
 import http.client
+import math
 import random
 import re
 import shutil
@@ -14,7 +15,7 @@ import statistics
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from benchmarks.serving_models import Request
 
 TOLERANCE = 1e-3
 SAMPLE_SECONDS = 0.2
+# Requests a second of one generator, beyond which it cannot keep its times.
+RATE_OF_ONE = 300
 
 
 @dataclass(frozen=True)
@@ -87,35 +90,46 @@ def closed(target: Target, callers: int, seconds: float, connections: int = 0) -
 
 
 def open_loop(target: Target, rate: float, seconds: float) -> Load:
-    """Requests at random times, `rate` a second on average, whether or not earlier ones are answered (gRPC only)."""
-    draw = random.Random(5)
-    clock, lines = 0.0, []
-    while clock < seconds * 1000:
-        lines.append(f"{clock:.3f}\thttp://{target.address}{target.request.path}\n")
-        clock += draw.expovariate(rate) * 1000
-    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as script:
-        script.writelines(lines)
-        script.flush()
-        return _run(target, ["-c", "1", "-m", "100", f"--timing-script-file={script.name}"])
+    """Requests at random times, `rate` a second on average, whether or not earlier ones are answered (gRPC only).
+
+    One generator looks at its clock once a millisecond and sends one request then; so there are as many as the rate needs.
+    """
+    number = math.ceil(rate / RATE_OF_ONE)
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = [Path(folder, f"{seed}.tsv") for seed in range(number)]
+        for seed, script in enumerate(scripts):
+            url = f"http://{target.address}{target.request.path}"
+            script.write_text("".join(f"{clock:.3f}\t{url}\n" for clock in _times(rate / number, seconds, seed)))
+        return _run(target, *(["-c", "1", "-m", "100", f"--timing-script-file={script}"] for script in scripts))
 
 
-def _run(target: Target, arguments: list[str]) -> Load:
+def _times(rate: float, seconds: float, seed: int) -> Iterator[float]:
+    """Milliseconds of the events of a Poisson process."""
+    draw = random.Random(seed)
+    clock = draw.expovariate(rate)
+    while clock < seconds:
+        yield clock * 1000
+        clock += draw.expovariate(rate)
+
+
+def _run(target: Target, *generators: Sequence[str]) -> Load:
+    """The load of all generators together."""
     with tempfile.TemporaryDirectory() as folder, _sampling(target) as wrong:
-        body, log = Path(folder, "body"), Path(folder, "log")
+        body = Path(folder, "body")
         body.write_bytes(target.request.body)
-        headers = [f"--header={name}: {value}" for name, value in target.request.headers.items()]
-        command = ["h2load", *arguments, f"--data={body}", f"--log-file={log}", *headers]
-        command += [] if target.request.is_grpc else ["--h1"]
+        logs = [Path(folder, f"log{number}") for number in range(len(generators))]
         before = target.cpu_seconds()
-        told = subprocess.run(
-            [*command, f"http://{target.address}{target.request.path}"], capture_output=True, text=True, check=True
-        ).stdout
+        running = [
+            subprocess.Popen(_command(target, arguments, body, log), stdout=subprocess.PIPE, text=True)
+            for arguments, log in zip(generators, logs, strict=True)
+        ]
+        told = [process.communicate()[0] for process in running]
         cpu = target.cpu_seconds() - before
         rss = target.rss()
-        rows = [line.split("\t") for line in log.read_text().splitlines()]
+        rows = [line.split("\t") for log in logs for line in log.read_text().splitlines()]
     times = [int(row[2]) / 1000 for row in rows if row[1] == "200"] or [float("nan")]
     return Load(
-        rate=_requests_per_second(told),
+        rate=sum(map(_requests_per_second, told)),
         p50=statistics.median(times),
         p99=float(np.percentile(times, 99)),
         cpu=cpu / len(times) * 1000,
@@ -123,6 +137,13 @@ def _run(target: Target, arguments: list[str]) -> Load:
         failed=len(rows) - len(times),
         wrong=wrong[0],
     )
+
+
+def _command(target: Target, arguments: Sequence[str], body: Path, log: Path) -> list[str]:
+    headers = [f"--header={name}: {value}" for name, value in target.request.headers.items()]
+    protocol = [] if target.request.is_grpc else ["--h1"]
+    url = f"http://{target.address}{target.request.path}"
+    return ["h2load", *arguments, f"--data={body}", f"--log-file={log}", *headers, *protocol, url]
 
 
 def _requests_per_second(told: str) -> float:
