@@ -13,27 +13,27 @@ class Watcher:
         self._seconds = seconds
         self._checks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._watching: threading.Thread | None = None
         self._stop = threading.Event()
 
     def add(self, check: Callable[[], None]) -> None:
         """Calls `check` from now on."""
         with self._lock:
             self._checks.append(check)
-            if self._thread is None:
+            if self._watching is None:
                 self._stop = threading.Event()
-                self._thread = threading.Thread(
+                self._watching = threading.Thread(
                     target=self._watch, args=(self._stop,), name="batching-watcher", daemon=True
                 )
-                self._thread.start()
+                self._watching.start()
 
     def remove(self, check: Callable[[], None]) -> None:
         """Calls it no more."""
         with self._lock:
             self._checks.remove(check)
-            if self._checks or self._thread is None:
+            if self._checks or self._watching is None:
                 return
-            thread, self._thread = self._thread, None
+            thread, self._watching = self._watching, None
             self._stop.set()
         thread.join()
 

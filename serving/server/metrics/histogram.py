@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -46,14 +45,15 @@ class Histogram:
         self.bounds = bounds
         self._bounds = np.array(bounds)
         self._counts = np.zeros(len(bounds) + 1, np.int64)
-        self._total: float = 0
-        self._news: deque[Any] = deque()
+        self._total = 0.0
+        self._news: list[Any] = []
         self._lock = threading.Lock()
 
     def observe(self, value: Any) -> None:
         """Counts one value."""
-        self._news.append(value)
-        if len(self._news) >= MANY:
+        news = self._news
+        news.append(value)
+        if len(news) >= MANY:
             self._settle()
 
     def observe_all(self, values: Sequence[float]) -> None:
@@ -79,7 +79,8 @@ class Histogram:
         """Counts what was noted."""
         with self._lock:
             # Only here something is taken away; what others append meanwhile stays for the next time.
-            if items := [self._news.popleft() for _ in range(len(self._news))]:
+            if items := self._news[:]:
+                del self._news[: len(items)]
                 self._count(items)
 
     def _count(self, items: Sequence[Any]) -> None:

@@ -54,7 +54,7 @@ class Counted(NamedTuple):
 
 
 class Cell(Histogram):
-    """What is counted for one key."""
+    """What is counted for one key. It observes triples: microseconds, bytes received, bytes sent."""
 
     __slots__ = ("received", "sent")
 
@@ -62,10 +62,6 @@ class Cell(Histogram):
         super().__init__(FINE_BOUNDS)
         self.received = 0
         self.sent = 0
-
-    def count(self, microseconds: int, received: int, sent: int) -> None:
-        """Counts one, and its bytes."""
-        self.observe((microseconds, received, sent))
 
     def _count(self, items: Sequence[tuple[int, int, int]]) -> None:
         microseconds, received, sent = zip(*items, strict=True)
@@ -96,7 +92,7 @@ class Latencies:
 
     def observe(self, key: PlainKey, seconds: float, received: int = 0, sent: int = 0) -> None:
         """Counts one that took `seconds`."""
-        (self._cells.get(key) or self._at(Key(*key))).count(int(seconds * 1e6), received, sent)
+        (self._cells.get(key) or self._at(Key(*key))).observe((int(seconds * 1e6), received, sent))
 
     def forget(self, model: str, version: int) -> None:
         """The version is served no more: what was counted for it moves to ENDED."""

@@ -109,9 +109,8 @@ def from_arguments(
     return ChannelSettings(limits, max_request_bytes, reuse_port)
 
 
-def _with(limits: Limits, name: str, value: float) -> Limits:
-    changes: dict[str, Any] = {name: value}
-    return replace(limits, **changes)
+def _with(limits: Limits, name: str, value: Any) -> Limits:
+    return replace(limits, **{name: value})
 
 
 class Patience:

@@ -47,7 +47,7 @@ class Http2Transport:
             self._close_sockets()
             raise
         self.addresses: Sequence[str] = [each.address for each in self._listening]
-        self._thread: threading.Thread | None = None
+        self._reading: threading.Thread | None = None
 
     def start(self) -> None:
         """Answers from now on."""
@@ -57,13 +57,13 @@ class Http2Transport:
             self._methods, settings.limits, settings.max_request_bytes, self._options.threads, self._loop
         )
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), name="http2", daemon=True)
-        self._thread.start()
+        self._reading = threading.Thread(target=self._run, args=(started,), name="http2", daemon=True)
+        self._reading.start()
         started.wait()
 
     def stop(self, grace_seconds: float) -> None:
         """Takes no new calls (UNAVAILABLE), finishes those under way for `grace_seconds`, then cancels the rest."""
-        thread, self._thread = self._thread, None
+        thread, self._reading = self._reading, None
         if thread is None:
             self._close_sockets()
             return
