@@ -1,5 +1,5 @@
 # Thin: each line is a command that a person could type.
-.PHONY: help demo test test-deep check format bench docs proto requirements clean
+.PHONY: help demo test test-deep check format bench docs proto requirements wheel clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -35,6 +35,9 @@ bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/ (needs h2l
 	.venv/bin/python -m benchmarks.serving
 	.venv/bin/python -m benchmarks.soak
 
+wheel: .venv/dev.stamp  ## dist/*.whl for this Python and platform, the server's inner loops compiled (needs a C compiler)
+	HATCH_BUILD_HOOKS_ENABLE=1 .venv/bin/python -m build --no-isolation
+
 docs: .venv/dev.stamp   ## draw the pictures of docs/lecture-note.md anew (trains, takes minutes)
 	.venv/bin/python -m docs.drawings
 
@@ -45,7 +48,7 @@ requirements:           ## pin the dependencies anew (needs uv)
 	requirements/compile.sh
 
 clean:                  ## remove the virtual environment and caches; data, runs and models stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/%.stamp: requirements/%.txt pyproject.toml
 	requirements/install.sh $*

@@ -35,9 +35,11 @@ OURS = {
     "cnn-tf gRPC (grpcio)": ["--grpc_transport=grpcio"],
     "cnn-tf REST": [],
     "cnn-tf bfloat16": ["--mixed_precision=bfloat16"],
+    "cnn-tf, pure Python": [],
     "cnn-tf": [],
 }
 US = "cnn-tf"
+PURE = "cnn-tf, pure Python"
 
 Start = Callable[[], AbstractContextManager[Target]]
 
@@ -81,8 +83,12 @@ def _servers(name: str, expected: np.ndarray, arguments: argparse.Namespace) -> 
     for form, flags in OURS.items():
         if "bfloat16" in form and "bfloat16" not in _modes():
             continue
-        rest = "REST" in form
-        servers[form] = partial(serving_hosts.ours, arguments.models, name, expected, flags, rest=rest)
+        if form == PURE and not arguments.compiled:
+            continue
+        servers[form] = partial(
+            serving_hosts.ours, arguments.models, name, expected, flags,
+            rest="REST" in form, environment=None if form == PURE else arguments.compiled,
+        )  # fmt: skip
     for peer in peers.PEERS:
         servers[peer.name] = partial(serving_hosts.peer, peer, arguments.peers_dir, arguments.models, name, expected)
     only = arguments.only.split(",") if arguments.only else servers
@@ -139,6 +145,7 @@ def _row(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers-dir", type=Path, default=Path("peers"))
+    parser.add_argument("--compiled", type=Path, help="virtual environment with the wheel that `make wheel` builds")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "cnn-tf-serving-models")
     parser.add_argument("--model", default=",".join(serving_models.SHAPES))
     parser.add_argument("--only", default="", help="servers to measure, separated by commas")

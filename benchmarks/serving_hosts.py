@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,11 +28,20 @@ START_SECONDS = 120.0
 
 @contextmanager
 def ours(
-    models: Path, name: str, expected: np.ndarray, flags: Sequence[str], *, rest: bool = False
+    models: Path,
+    name: str,
+    expected: np.ndarray,
+    flags: Sequence[str],
+    *,
+    rest: bool = False,
+    environment: Path | None = None,
 ) -> Iterator[Target]:
-    """Our server with one model, and `flags` beside."""
+    """Our server with one model, and `flags` beside; as it is installed in a virtual `environment`, or in this one."""
     arguments = [f"--model_name={name}", f"--model_base_path={models.absolute() / name}", *flags]
-    with process.running(arguments) as server:
+    program = (
+        [str(environment / "bin" / "cnn-tf"), "serve"] if environment else [sys.executable, "-m", "serving.server"]
+    )
+    with process.running(arguments, program) as server:
         request = serving_models.rest_request(name) if rest else serving_models.grpc_request(name)
         address = server.rest_url.removeprefix("http://").partition("/")[0] if rest else server.grpc_address
         target = Target(address, request, server.process.pid, expected)

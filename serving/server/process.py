@@ -29,12 +29,14 @@ class RunningServer:
 
 
 @contextmanager
-def running(arguments: Sequence[str]) -> Iterator[RunningServer]:
+def running(
+    arguments: Sequence[str], program: Sequence[str] = (sys.executable, "-m", "serving.server")
+) -> Iterator[RunningServer]:
     """A ready server for the time of the block; ports are free ones unless `arguments` say otherwise.
 
     Raises Unavailable, with the server's last words, if it does not start.
     """
-    command = [sys.executable, "-m", "serving.server", "--port=auto", "--rest_api_port=auto", *arguments]
+    command = [*program, "--port=auto", "--rest_api_port=auto", *arguments]
     with tempfile.TemporaryFile("w+") as log:
         # A session of its own: Ctrl-C is for the caller, who then stops the server in order.
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
