@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What goes through all that is compiled.
-TESTS = ["serving/batching", "serving/http2/test_listening.py", "serving/http2/test_protocol.py", "serving/test_grpc.py"]
+TESTS = [
+    "serving/batching",
+    "serving/http2/test_listening.py",
+    "serving/http2/test_protocol.py",
+    "serving/test_grpc.py",
+]
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.descriptor import FileDescriptor
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
@@ -20,11 +20,25 @@ NOT_FOUND = 5
 
 
 class Reflection:
-    """Tells about `services`, full names such as "tensorflow.serving.PredictionService", whose messages are imported."""
+    """Tells about `services` and itself."""
 
-    def __init__(self, services: Iterable[str]) -> None:
-        self._services = sorted([*services, *(f"{package}.{NAME}" for package in PACKAGES)])
+    def __init__(self, services: Iterable[ServiceDescriptor]) -> None:
         self._pool = descriptor_pool.Default()
+        self._services = sorted([*(service.full_name for service in services), *map(self._own, PACKAGES)])
+
+    def _own(self, package: str) -> str:
+        """The name in `package`; from now on the pool knows it, of which grpcio-reflection brings v1alpha only."""
+        name = f"{package}.{NAME}"
+        try:
+            self._pool.FindServiceByName(name)
+        except KeyError:
+            file = descriptor_pb2.FileDescriptorProto()
+            pb.DESCRIPTOR.CopyToProto(file)
+            text = text_format.MessageToString(file).replace("v1alpha", package.rpartition(".")[2])
+            self._pool.AddSerializedFile(
+                text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString()
+            )
+        return name
 
     def methods(self) -> list[Streaming]:
         """All of the service's methods."""

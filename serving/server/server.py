@@ -8,6 +8,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from grpc_health.v1 import health_pb2
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+
 from serving.server import completeness, examples, inference, memory, model_service
 from serving.server.calls import Call, Methods, Unary, by_path
 from serving.server.config import ModelConfig
@@ -36,7 +39,11 @@ MIN_GRPCIO_THREADS = 128
 MAX_REST_BYTES = 256 * 2**20
 # Asked every few seconds by whoever runs containers; nobody wants to read of it.
 QUIET = "/grpc.health.v1.Health/"
-REFLECTED = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "grpc.health.v1.Health")
+REFLECTED = (
+    prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    health_pb2.DESCRIPTOR.services_by_name["Health"],
+)
 
 
 class ModelServer:

@@ -6,7 +6,9 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -214,3 +216,21 @@ def test_bad_status_requests(model_service, message, code, text):
 def test_health(channel, service):
     response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
     assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_describes_every_service_that_it_lists(channel):
+    """A pool of its own, which knows only what the server's process tells."""
+    database = ProtoReflectionDescriptorDatabase(channel)
+    pool = DescriptorPool(database)
+    methods = {
+        name: [method.name for method in pool.FindServiceByName(name).methods] for name in database.get_services()
+    }
+    assert methods == {
+        "grpc.health.v1.Health": ["Check", "Watch"],
+        "grpc.reflection.v1.ServerReflection": ["ServerReflectionInfo"],
+        "grpc.reflection.v1alpha.ServerReflection": ["ServerReflectionInfo"],
+        "tensorflow.serving.ModelService": ["GetModelStatus", "HandleReloadConfigRequest"],
+        "tensorflow.serving.PredictionService": [
+            "Classify", "Regress", "Predict", "MultiInference", "GetModelMetadata",
+        ],
+    }  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support import until
+from tensorflow_serving.apis import prediction_service_pb2
 
 from serving import errors
 from serving.server.calls import Streaming, Unary, by_path
@@ -83,7 +84,7 @@ def service():
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request, service):
-    health, reflection = Health(), Reflection(["tensorflow.serving.PredictionService"])
+    health, reflection = Health(), Reflection(prediction_service_pb2.DESCRIPTOR.services_by_name.values())
     health.set_serving(True)
     methods = {**service.methods(), **by_path(health.methods()), **by_path(reflection.methods())}
     made = TRANSPORTS[request.param](methods, ["127.0.0.1:0"], Options())
@@ -190,8 +191,6 @@ def test_health_is_told_and_watched(transport, channel):
 
 
 def test_reflection_tells_the_services_and_their_messages(channel):
-    import tensorflow_serving.apis.prediction_service_pb2 as _  # noqa: F401
-
     ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
     questions = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
