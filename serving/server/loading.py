@@ -42,9 +42,9 @@ class _Counting(Watch):
         self._metrics.graph_build(0.0)
         count, clock = self._metrics.graph_run, time.perf_counter
 
-        def counted(*arrays: Any) -> Any:
+        def counted(*arrays: Any, seconds: float | None = None) -> Any:
             begin = clock()
-            result = function(*arrays)
+            result = function(*arrays, seconds=seconds)
             count(clock() - begin)
             return result
 

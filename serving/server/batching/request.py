@@ -14,7 +14,7 @@ from serving.server.calls import Call
 from serving.wire.tensors import Array
 
 Function: TypeAlias = Callable[..., Sequence[Any]]
-"""Input arrays in feed order -> output arrays in fetch order."""
+"""Input arrays in feed order -> output arrays in fetch order; `seconds=` is given if nobody waits for them any longer."""
 Answer: TypeAlias = Sequence[Any] | Exception
 """Outputs of a function, or why there are none."""
 Done: TypeAlias = Callable[["Sequence[Any] | Exception"], None]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from serving.errors import ServingError
 from serving.server.batching.joining import NotBatched, join, take_apart
 from serving.server.batching.parameters import Parameters
 from serving.server.batching.request import Answer, Function, Request
 from serving.server.batching.waiting import Batch
+from serving.wire.tensors import Array
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Execution:
         sizes = [request.size for request in requests]
         padding = self._padding(sizes)
         feeds = join([request.feeds for request in requests], padding, self._parameters.pad_variable_length_inputs)
-        return take_apart(function(*feeds), sizes, sum(sizes) + padding)
+        return take_apart(_call(function, feeds, requests), sizes, sum(sizes) + padding)
 
     def _run_divided(self, function: Function, requests: Sequence[Request], error: Exception) -> None:
         """After a batch has failed: each half by itself, and so on.
@@ -84,10 +86,20 @@ class Execution:
 
 def _run_alone(function: Function, request: Request) -> None:
     try:
-        answer: Answer = function(*request.feeds)
+        answer: Answer = _call(function, request.feeds, (request,))
     except Exception as error:
         answer = error
     reply(request, answer)
+
+
+def _call(function: Function, feeds: Sequence[Array], requests: Sequence[Request]) -> Sequence[Any]:
+    """Runs it for as long as one of the requests waits for its answer."""
+    end = 0.0
+    for request in requests:
+        if (deadline := request.call.deadline) is None:
+            return function(*feeds)
+        end = max(end, deadline)
+    return function(*feeds, seconds=end - time.monotonic())
 
 
 def _is_wanted(request: Request) -> bool:

@@ -13,6 +13,7 @@ from serving.server.engine import probe, sessions
 from serving.server.engine.grappler import Signatures
 from serving.server.engine.sessions import Function
 from serving.server.engine.sharing import Shared
+from serving.server.engine.straight import Crooked
 from serving.server.engine.threads import ANY_BATCH
 
 Ends: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
@@ -26,7 +27,7 @@ class SavedModelEngine:
     """See `engine.Engine`."""
 
     def __init__(
-        self, session: Any, signatures: Signatures, weight_bytes: int = 0, shared: Mapping[str, Shared] | None = None
+        self, session: Any, signatures: Signatures, crooked: Crooked, weight_bytes: int, shared: Mapping[str, Shared]
     ) -> None:
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = signatures
         self.slots = 1
@@ -36,7 +37,8 @@ class SavedModelEngine:
         self.summary = ""
         self._session = session
         self._is_large = weight_bytes > LARGE_WEIGHTS
-        self._shared = shared or {}
+        self._crooked = crooked
+        self._shared = shared
         self._rowwise: dict[frozenset[str], frozenset[str]] = {}
         self._functions: dict[Ends, Function] = {}
         self._lock = threading.RLock()
@@ -56,7 +58,8 @@ class SavedModelEngine:
                 return self._prepared(shared, feeds, fetches)
         whole = self._whole(feeds, fetches) if self._is_large else (feeds, fetches)
         if whole == (feeds, fetches):
-            return sessions.function(self._session, feeds, fetches)
+            made = sessions.stoppable if self._crooked.leads_to(fetches) else sessions.function
+            return made(self._session, feeds, fetches)
         return _selected(self.function(*whole), _positions(feeds, whole[0]), _positions(whole[1], fetches))
 
     def _prepared(self, shared: Shared, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Function:
@@ -66,8 +69,8 @@ class SavedModelEngine:
             return _selected(base, _positions(feeds, shared.prepared), range(len(fetches)))
         prepare = self.function(feeds, shared.prepared)
 
-        def call(*arrays: Any) -> Sequence[Any]:
-            return base(*prepare(*arrays))
+        def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
+            return base(*prepare(*arrays, seconds=seconds), seconds=seconds)
 
         return call
 
@@ -109,8 +112,8 @@ def _positions(given: Sequence[str], wanted: Sequence[str]) -> list[int]:
 def _selected(function: Function, feeds: Sequence[int], fetches: Sequence[int]) -> Function:
     """`function` with its inputs in another order, and of its outputs only some."""
 
-    def call(*arrays: Any) -> list[Any]:
-        results = function(*[arrays[index] for index in feeds])
+    def call(*arrays: Any, seconds: float | None = None) -> list[Any]:
+        results = function(*[arrays[index] for index in feeds], seconds=seconds)
         return [results[index] for index in fetches]
 
     return call

@@ -26,7 +26,6 @@ from serving.server.engine import (
     recorded,
     sessions,
     sharing,
-    straight,
     threads,
 )
 from serving.server.engine.freezing import Frozen
@@ -36,6 +35,7 @@ from serving.server.engine.options import MIXED_PRECISIONS, EngineOptions
 from serving.server.engine.probe import Probe
 from serving.server.engine.sessions import Function
 from serving.server.engine.sharing import Shared
+from serving.server.engine.straight import Crooked
 from serving.server.engine.variables import INIT_SIGNATURE
 
 
@@ -54,7 +54,7 @@ def _load(path: Path, options: EngineOptions) -> SavedModelEngine:
     except NotOptimisableError as error:
         # A graph that is loaded has all signatures in it.
         model.shared.clear()
-        engine = _plain(model, str(error))
+        engine = _plain(meta_graph, model, str(error))
     engine.needs_ranks = layouts.needs_ranks(meta_graph.graph_def)
     return engine
 
@@ -135,7 +135,7 @@ def _find_probes(
             model.probes[name] = tried
 
 
-def _plain(model: _Model, why: str) -> SavedModelEngine:
+def _plain(meta_graph: meta_graph_pb2.MetaGraphDef, model: _Model, why: str) -> SavedModelEngine:
     """The model as TensorFlow loads it."""
     first_threads = _first_threads(model.options)
 
@@ -150,6 +150,7 @@ def _plain(model: _Model, why: str) -> SavedModelEngine:
         engine, choice = _with_threads(
             lambda threads: unused.pop() if threads == first_threads and unused else open_session(threads),
             model,
+            Crooked(meta_graph.graph_def),
             _size(model.path),
         )
     finally:
@@ -174,19 +175,20 @@ def _optimised(frozen: Frozen, model: _Model) -> SavedModelEngine:
     folding.fold(frozen, parts, checked, bfloat16=bfloat16)
     optimise_again = folding.computes_with_weights(frozen)
     graph = freezing.build(frozen)
+    crooked = Crooked(frozen.graph)
 
     def open_session(intra_op: int) -> Any:
         config = sessions.config(model.options, intra_op)
         config.graph_options.rewrite_options.disable_meta_optimizer = not optimise_again
         return tf.compat.v1.Session(graph=graph, config=config)
 
-    engine, choice = _with_threads(open_session, model, frozen.weight_bytes)
+    engine, choice = _with_threads(open_session, model, crooked, frozen.weight_bytes)
     if not bfloat16 and not _answers_same(engine, [model.probes[name] for name in _own(model) if name in model.probes]):
         engine.close()
         raise NotOptimisableError(f"frozen, its answers would differ by more than {probe.TOLERANCE:g}")
     freezing.forget_weights(graph)
     main = _main_probe(model)
-    if main is None or not straight.is_straight(frozen.graph, main.fetches):
+    if main is None or crooked.leads_to(main.fetches):
         engine.quick_rows = 0
     layers = f"{len(frozen.folded)} layer{'s' if len(frozen.folded) > 1 else ''}"
     folded = f", batch normalization folded into {layers}" if frozen.folded else ""
@@ -210,14 +212,15 @@ def _answers_same(engine: SavedModelEngine, probes: Iterable[Probe]) -> bool:
 
 
 def _with_threads(
-    open_session: Callable[[int], Any], model: _Model, weight_bytes: int
+    open_session: Callable[[int], Any], model: _Model, crooked: Crooked, weight_bytes: int
 ) -> tuple[SavedModelEngine, threads.Choice]:
     """An engine with the threads that suit it; sessions tried on the way are closed."""
     opened: dict[int, SavedModelEngine] = {}
 
     def open_engine(intra_op: int) -> SavedModelEngine:
         if intra_op not in opened:
-            opened[intra_op] = SavedModelEngine(open_session(intra_op), model.signatures, weight_bytes, model.shared)
+            session = open_session(intra_op)
+            opened[intra_op] = SavedModelEngine(session, model.signatures, crooked, weight_bytes, model.shared)
         return opened[intra_op]
 
     try:

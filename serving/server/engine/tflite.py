@@ -55,7 +55,7 @@ class TfliteEngine:
         inputs = {info.name: name for name, info in signature.inputs.items()}
         outputs = {info.name: name for name, info in signature.outputs.items()}
 
-        def call(*arrays: Any) -> Sequence[Any]:
+        def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
             model = self._pool.get()
             try:
                 named = {inputs[feed]: array for feed, array in zip(feeds, arrays, strict=True)}

@@ -10,7 +10,7 @@ from tensorflow.core.framework import graph_pb2
 
 from serving import errors
 from serving.server.engine import EngineOptions, grappler, inlining, load, loading
-from serving.server.engine.straight import is_straight
+from serving.server.engine.straight import Crooked
 
 ROWS = tf.TensorSpec((None, 3), tf.float32, name="x")
 X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
@@ -130,12 +130,12 @@ def test_function_that_xla_compiles_stays_a_call(tmp_path):
     engine.close()
 
 
-@pytest.mark.parametrize(("name", "expected"), [("several", True), ("looped", False), ("chosen", False)])
-def test_only_graphs_without_loops_and_conditions_are_straight(tmp_path, name, expected):
+@pytest.mark.parametrize(("name", "expected"), [("several", False), ("looped", True), ("chosen", True)])
+def test_loops_and_conditions_make_a_graph_crooked(tmp_path, name, expected):
     path = saved_models.save(tmp_path / "1", serving_default=(FUNCTIONS[name], ROWS))
     meta_graph = loading.read_meta_graph(path, frozenset({"serve"}))
     fetches = [info.name for info in meta_graph.signature_def["serving_default"].outputs.values()]
-    assert is_straight(inlining.inline(meta_graph.graph_def), fetches) == expected
+    assert Crooked(inlining.inline(meta_graph.graph_def)).leads_to(fetches) == expected
 
 
 def test_equal_functions_are_kept_once(tmp_path):

@@ -39,6 +39,19 @@ def doubling(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory):
+    """A version folder whose model never comes back from numbers from 2 up."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def turn(x):
+        return {"y": tf.while_loop(lambda y: tf.reduce_any(y >= 2), lambda y: (y * 1,), (x,))[0]}
+
+    folder = tmp_path_factory.mktemp("endless") / "1"
+    tf.saved_model.save(tf.Module(), str(folder), signatures=turn)
+    return folder
+
+
 @pytest.fixture
 def models(doubling, tmp_path):
     """A folder of this test's own with the models `first` and `second`, version 1 each."""

@@ -94,3 +94,15 @@ def test_more_long_ops_than_slots_end_at_their_deadlines(server):
     assert max(outcomes) < 3
     with PredictClient(server.grpc_address, "second", timeout=60) as client:
         until(lambda: client.predict(X)["y"].tolist() == [2, 4])
+
+
+def test_a_run_that_nobody_waits_for_any_more_is_ended(endless, tmp_path):
+    shutil.copytree(endless, tmp_path / "models" / "endless" / "1")
+    with process.running([str(tmp_path / "models"), "--drain_seconds=60"]) as server:
+        with PredictClient(server.grpc_address, "endless") as client:
+            for _ in range(3):
+                with pytest.raises(DeadlineExceeded):
+                    client.predict(X, timeout=0.5)
+            assert client.predict({"x": -X["x"]})["y"].tolist() == [-1, -2]
+        server.process.terminate()
+        assert server.process.wait(timeout=30) == 0
