@@ -1,8 +1,11 @@
 # Thin: each line is a command that a person could type.
-.PHONY: help demo test test-deep check format bench docs proto requirements wheel clean
+.PHONY: help setup demo test test-deep check format bench docs proto requirements wheel clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+setup: .venv/run.stamp  ## .venv, with all that the commands need
+	@echo "Ready: . .venv/bin/activate"
 
 demo: .venv/run.stamp   ## everything: set-up, data, training, evaluation, export, serving, predictions
 	.venv/bin/cnn-tf demo

@@ -55,6 +55,9 @@ def check(models: Iterable[ModelConfig], load: Load, console: Console | None = N
         findings = [finding for model in models for finding in examine(model, load)]
     console.print(_table(findings) if findings else "The configuration names no model.")
     faults = sum(bool(finding.error) for finding in findings)
+    for finding in findings:
+        if finding.error:  # in one line, however long: also for programs that read it
+            console.print(f"{_name(finding)}: {escape(finding.error)}", style="red", soft_wrap=True)
     console.print(f"{faults} of {len(findings)} cannot be served." if faults else "All good.")
     return 1 if faults else 0
 
@@ -127,11 +130,15 @@ def _zeros(info: Any) -> Array:
     return np.zeros([] if info.tensor_shape.unknown_rank else sizes, dtype.as_numpy_dtype)
 
 
+def _name(finding: Finding) -> str:
+    return escape(finding.model) + ("" if finding.version is None else f", version {finding.version}")
+
+
 def _table(findings: Iterable[Finding]) -> Table:
     table = Table("Model", "Version", "State", "Signatures", "Load", box=None, pad_edge=False)
     table.columns[4].justify = "right"
     for finding in findings:
-        state = f"[red]{escape(finding.error)}" if finding.error else "[green]fit to serve"
+        state = "[red]not fit" if finding.error else "[green]fit to serve"
         version = "-" if finding.version is None else str(finding.version)
         seconds = f"{finding.seconds:.1f} s" if finding.seconds else ""
         table.add_row(escape(finding.model), version, state, escape(", ".join(finding.signatures)), seconds)

@@ -85,10 +85,9 @@ def run(flags: Flags, failed: Failed = _failed) -> int:
             tls.read(flags.ssl_config_file)
         gate.from_flags(flags)
         models = _models(flags)
+        return _check(flags, models) if flags.check else _serve(flags, models)
     except errors.InvalidArgument as error:
         return failed(error, 1 if flags.check else 2)
-    try:
-        return _check(flags, models) if flags.check else _serve(flags, models)
     except errors.ServingError as error:
         return failed(error, 1)
 

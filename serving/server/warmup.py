@@ -68,7 +68,9 @@ def _records(file: Path) -> Iterator[bytes]:
     try:
         yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
     except tf.errors.DataLossError as error:
-        raise errors.DataLoss(f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
+        # Before and behind the reason TensorFlow names an operation, which tells a reader nothing.
+        reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+        raise errors.DataLoss(f"{file}: {reason}. Please verify your warmup data is in TFRecord format.") from error
 
 
 def _run_record(servable: Servable, record: bytes, iterations: int, runs: Mapping[str, Run]) -> None:

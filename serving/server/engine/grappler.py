@@ -33,7 +33,7 @@ def simplify(graph: graph_pb2.GraphDef, signatures: Signatures, *, bfloat16: boo
     try:
         optimised = tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise NotOptimisableError(f"TensorFlow's optimizer refused it: {' '.join(str(error).split())}") from error
+        raise NotOptimisableError("TensorFlow's optimizer does not take its graph") from error
     present = {node.name for node in optimised.node}
     if missing := sorted({node_of(tensor) for tensor in tensors(signatures)} - present):
         raise NotOptimisableError(f"TensorFlow's optimizer dropped {missing[0]}")
