@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import math
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -120,16 +119,20 @@ def _run(target: Target, *generators: Sequence[str]) -> Load:
         logs = [Path(folder, f"log{number}") for number in range(len(generators))]
         before = target.cpu_seconds()
         running = [
-            subprocess.Popen(_command(target, arguments, body, log), stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(_command(target, arguments, body, log), stdout=subprocess.DEVNULL)
             for arguments, log in zip(generators, logs, strict=True)
         ]
-        told = [process.communicate()[0] for process in running]
+        for process in running:
+            if process.wait():
+                raise RuntimeError(f"h2load ended with {process.returncode}")
         cpu = target.cpu_seconds() - before
         rss = target.rss()
         rows = [line.split("\t") for log in logs for line in log.read_text().splitlines()]
+    # Start in microseconds, status, duration in microseconds.
     times = [int(row[2]) / 1000 for row in rows if row[1] == "200"] or [float("nan")]
+    starts = [int(row[0]) for row in rows] or [0]
     return Load(
-        rate=sum(map(_requests_per_second, told)),
+        rate=len(times) / max(max(starts) - min(starts), 1) * 1e6,
         p50=statistics.median(times),
         p99=float(np.percentile(times, 99)),
         cpu=cpu / len(times) * 1000,
@@ -144,13 +147,6 @@ def _command(target: Target, arguments: Sequence[str], body: Path, log: Path) ->
     protocol = [] if target.request.is_grpc else ["--h1"]
     url = f"http://{target.address}{target.request.path}"
     return ["h2load", *arguments, f"--data={body}", f"--log-file={log}", *headers, *protocol, url]
-
-
-def _requests_per_second(told: str) -> float:
-    found = re.search(r"([\d.]+) req/s", told)
-    if not found:
-        raise RuntimeError(f"h2load said: {told}")
-    return float(found[1])
 
 
 @contextmanager

@@ -35,11 +35,11 @@ OURS = {
     "cnn-tf gRPC (grpcio)": ["--grpc_transport=grpcio"],
     "cnn-tf REST": [],
     "cnn-tf bfloat16": ["--mixed_precision=bfloat16"],
-    "cnn-tf, pure Python": [],
+    "cnn-tf (pure Python)": [],
     "cnn-tf": [],
 }
 US = "cnn-tf"
-PURE = "cnn-tf, pure Python"
+PURE = "cnn-tf (pure Python)"
 
 Start = Callable[[], AbstractContextManager[Target]]
 
@@ -62,7 +62,7 @@ def run(name: str, arguments: argparse.Namespace) -> None:
         for mode in _modes():
             limits[mode].append(serving_limit.measure(arguments.models / name / "1", name, mode, seconds * 2))
         expected = np.array(limits["plain"][-1]["answer"], np.float32)
-        for server, start in _servers(name, expected, arguments).items():
+        for server, start in servers(name, expected, arguments).items():
             if server not in out:
                 _measure(server, start, seconds, loads, out)
     rates = {mode: statistics.median(float(str(run["rate"])) for run in runs) for mode, runs in limits.items()}
@@ -78,7 +78,7 @@ def _modes() -> list[str]:
     return ["plain", "frozen", "bfloat16"] if "bf16" in flags else ["plain", "frozen"]
 
 
-def _servers(name: str, expected: np.ndarray, arguments: argparse.Namespace) -> dict[str, Start]:
+def servers(name: str, expected: np.ndarray, arguments: argparse.Namespace) -> dict[str, Start]:
     servers: dict[str, Start] = {}
     for form, flags in OURS.items():
         if "bfloat16" in form and "bfloat16" not in _modes():

@@ -37,6 +37,8 @@ def ours(
     environment: Path | None = None,
 ) -> Iterator[Target]:
     """Our server with one model, and `flags` beside; as it is installed in a virtual `environment`, or in this one."""
+    if environment and "PYTHONPATH" in os.environ:
+        raise SystemExit(f"PYTHONPATH would hide what is installed in {environment}: unset it")
     arguments = [f"--model_name={name}", f"--model_base_path={models.absolute() / name}", *flags]
     program = (
         [str(environment / "bin" / "cnn-tf"), "serve"] if environment else [sys.executable, "-m", "serving.server"]

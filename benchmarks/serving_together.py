@@ -1,0 +1,96 @@
+"""A few servers that run at once and are loaded in turns: for ratios, where the machine's own speed changes by the minute.
+
+python -m benchmarks.serving_together --model lenet5 --only cnn-tf,mosec [--compiled FOLDER] [--peers-dir FOLDER] [--rounds 9]
+
+Each round loads one server after the other for some seconds and measures the limit (`serving_limit`). Told are the medians of
+the rounds, and of the ratios within a round. At the end our server gets SHARE of its requests at random times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import load, report, serving, serving_limit, serving_models
+from benchmarks.load import Load
+
+CALLERS = (8, 32)
+SECONDS = {"lenet5": 3.0, "resnet18": 10.0}
+MODES = ("plain", "frozen")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers-dir", type=Path, default=Path("peers"))
+    parser.add_argument("--compiled", type=Path, help="virtual environment with the wheel that `make wheel` builds")
+    parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "cnn-tf-serving-models")
+    parser.add_argument("--model", default="lenet5", choices=SECONDS)
+    parser.add_argument("--only", default=f"{serving.US},mosec", help="servers to measure, separated by commas")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    load.require_generator()
+    serving_models.write(arguments.models)
+    rows = measure(arguments)
+    print(report.write(f"serving_together_{arguments.model}", f"Servers loaded in turns, {arguments.model}", rows))
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    name, seconds = arguments.model, SECONDS[arguments.model]
+    version = arguments.models / name / "1"
+    expected = np.array(serving_limit.measure(version, name, "plain", 1)["answer"], np.float32)
+    rows: list[dict[str, object]] = []
+    with ExitStack() as stack:
+        servers = {
+            server: stack.enter_context(start()) for server, start in serving.servers(name, expected, arguments).items()
+        }
+        for target in servers.values():
+            load.closed(target, 8, 2)  # warms it
+        for callers in CALLERS:
+            loads: dict[str, list[Load]] = defaultdict(list)
+            limits: dict[str, list[float]] = defaultdict(list)
+            for _ in range(arguments.rounds):
+                for server, target in servers.items():
+                    loads[server].append(load.closed(target, callers, seconds))
+                for mode in MODES:
+                    limits[mode].append(float(serving_limit.measure(version, name, mode, seconds)["rate"]))
+            ours = [run.rate for run in loads[serving.US]]
+            rows += [_row(server, callers, runs, ours) for server, runs in loads.items()]
+            rows += [_limit(mode, callers, rates, ours) for mode, rates in limits.items()]
+        rate = serving.SHARE * statistics.median(ours)
+        runs = [load.open_loop(servers[serving.US], rate, 2 * seconds) for _ in range(3)]
+        rows.append(_row(f"{serving.US}, {rate:.0f} requests/s at random times", CALLERS[-1], runs, ours))
+    return rows
+
+
+def _row(server: str, callers: int, runs: list[Load], ours: list[float]) -> dict[str, object]:
+    return {
+        "server": server,
+        "callers": callers,
+        "requests/s": f"{statistics.median(run.rate for run in runs):.1f}",
+        "cnn-tf to it": f"{statistics.median(us / run.rate for us, run in zip(ours, runs, strict=False)):.2f}",
+        "p50 ms": f"{statistics.median(run.p50 for run in runs):.2f}",
+        "p99 ms": f"{statistics.median(run.p99 for run in runs):.2f}",
+        "p99 / p50": f"{statistics.median(run.p99 / run.p50 for run in runs):.2f}",
+        "server CPU ms/request": f"{statistics.median(run.cpu for run in runs):.3f}",
+        "failed or wrong": sum(run.failed + run.wrong for run in runs),
+    }
+
+
+def _limit(mode: str, callers: int, rates: list[float], ours: list[float]) -> dict[str, object]:
+    return {
+        "server": f"limit, {mode}",
+        "callers": callers,
+        "requests/s": f"{statistics.median(rates):.1f}",
+        "cnn-tf to it": f"{statistics.median(us / rate for us, rate in zip(ours, rates, strict=True)):.2f}",
+        **dict.fromkeys(["p50 ms", "p99 ms", "p99 / p50", "server CPU ms/request", "failed or wrong"], ""),
+    }
+
+
+if __name__ == "__main__":
+    main()
