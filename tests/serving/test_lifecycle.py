@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,7 +22,7 @@ from support import until
 
 from pipelines import files
 from serving.client import PredictClient
-from serving.errors import DeadlineExceeded, NotFound, ServingError, Unavailable
+from serving.errors import NotFound, ServingError, Unavailable
 from serving.server import process
 
 ONE = {"x": np.ones((1, 1), np.float32)}
@@ -206,11 +207,14 @@ def test_a_request_that_never_ends_does_not_keep_the_server(tmp_path):
     module = tf.Module()
     module.endless = endless
     tf.saved_model.save(module, str(tmp_path / "endless" / "1"), signatures={"serving_default": endless})
-    with process.running([str(tmp_path), "--drain_seconds=1"]) as server:
-        with PredictClient(server.grpc_address, "endless") as client, pytest.raises(DeadlineExceeded):
-            client.predict({"x": np.ones(1, np.float32)}, timeout=0.5)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=10) == 1
+    with process.running([str(tmp_path), "--drain_seconds=1"]) as server, ThreadPoolExecutor() as pool:
+        page = httpx.URL(server.rest_url).join("/monitoring/prometheus/metrics")
+        with PredictClient(server.grpc_address, "endless") as client:
+            asked = pool.submit(client.predict, {"x": np.ones(1, np.float32)}, timeout=60)
+            until(lambda: 'cnn_tf_batch_requests_count{model="endless"' in httpx.get(page).text)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(timeout=10) == 1
+            assert isinstance(asked.exception(), Unavailable)
 
 
 def test_a_base_path_without_versions_waits_for_one(models):
