@@ -52,7 +52,7 @@ def _wanted(lent: Lent, name: str) -> Inputs:
         )
     if not signature.inputs:
         raise errors.InvalidArgument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
-    wanted: Inputs = signature.inputs
+    wanted: Inputs = dict(signature.inputs)  # protobuf's own refuses names that are no UTF-8
     return wanted
 
 

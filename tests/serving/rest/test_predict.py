@@ -299,3 +299,9 @@ def test_a_number_list_of_any_size_means_the_same(ask):
     two = {"a": [v / 4 for v in range(300)], "b": list(range(300))}
     assert ask.predict({"signature_name": "two", "inputs": two}).json() == {"outputs": two}
     assert refused(ask, "int32", two["a"]) == "JSON Value: 0.0 Type: Number is not of expected type: int32"
+
+
+def test_a_name_that_is_no_utf_8_is_a_name_that_there_is_not(ask):
+    response = ask.predict(b'{"instances": [{"\x80": 1}]}')
+    assert response.status_code == 400
+    assert b"JSON object: does not have named input: \x80" in response.content
