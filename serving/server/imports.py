@@ -1,4 +1,4 @@
-"""Importing TensorFlow in half the time."""
+"""Importing TensorFlow without what serving has no use for."""
 
 from __future__ import annotations
 

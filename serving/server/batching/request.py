@@ -14,7 +14,8 @@ from serving.server.calls import Call
 from serving.wire.tensors import Array
 
 Function: TypeAlias = Callable[..., Sequence[Any]]
-"""Input arrays in feed order -> output arrays in fetch order; `seconds=` is given if nobody waits for them any longer."""
+"""Input arrays in feed order -> output arrays in fetch order; `seconds=` says for how long
+somebody waits for them, unless it is for ever."""
 Answer: TypeAlias = Sequence[Any] | Exception
 """Outputs of a function, or why there are none."""
 Done: TypeAlias = Callable[["Sequence[Any] | Exception"], None]

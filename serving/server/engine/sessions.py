@@ -94,9 +94,10 @@ def function(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Func
 
 def stoppable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
     """The same for a graph with loops, whose runs take any time. It costs some 20 us more, and 40 more with `seconds`."""
+    tensor = session.graph.get_tensor_by_name
     try:
-        inputs, outputs = ([session.graph.get_tensor_by_name(name)._as_tf_output() for name in names]
-                           for names in (feeds, fetches))  # fmt: skip
+        inputs = [tensor(name)._as_tf_output() for name in feeds]
+        outputs = [tensor(name)._as_tf_output() for name in fetches]
         session._extend_graph()
     except (KeyError, ValueError) as error:
         raise errors.NotFound(str(error)) from error
