@@ -36,6 +36,7 @@ class SavedModelEngine:
         self.needs_ranks = False
         self.summary = ""
         self._session = session
+        self._pools = sessions.pools(session)
         self._is_large = weight_bytes > LARGE_WEIGHTS
         self._crooked = crooked
         self._shared = shared
@@ -58,8 +59,9 @@ class SavedModelEngine:
                 return self._prepared(shared, feeds, fetches)
         whole = self._whole(feeds, fetches) if self._is_large else (feeds, fetches)
         if whole == (feeds, fetches):
-            made = sessions.stoppable if self._crooked.leads_to(fetches) else sessions.function
-            return made(self._session, feeds, fetches)
+            if self._crooked.leads_to(fetches):
+                return sessions.stoppable(self._session, feeds, fetches, self._pools)
+            return sessions.function(self._session, feeds, fetches)
         return _selected(self.function(*whole), _positions(feeds, whole[0]), _positions(whole[1], fetches))
 
     def _prepared(self, shared: Shared, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Function:

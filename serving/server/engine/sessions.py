@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import queue
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -19,6 +21,9 @@ Function: TypeAlias = Callable[..., Sequence[Any]]
 """Arrays in feed order -> arrays in fetch order; raises ServingError. `seconds=` says for how long somebody waits for them: a
 run that loops is then ended."""
 
+Pools: TypeAlias = "queue.SimpleQueue[int]"
+"""Numbers of those that no run is in."""
+
 # Without it TensorFlow gives all sessions of a process the thread pool of the first one. It is read when the first session
 # is made, not when TensorFlow is imported.
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
@@ -27,9 +32,8 @@ os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 CALLING_THREAD = -1
-# A run can be ended only from another thread than its own.
-POOL = 0
-# So many runs that may be ended go on at once: one that loops without end holds a thread of the pool until its time is over.
+# So many runs that may be ended go on at once. Each has a pool of one thread: it can be ended only from another thread than
+# its own, one that loops without end holds up no other, and with more threads the pool would hand small operations around.
 STOPPABLE_RUNS = 8
 
 
@@ -45,7 +49,7 @@ def config(options: EngineOptions, intra_op_threads: int) -> config_pb2.ConfigPr
     made = config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op_threads or cpus(),
         # All else runs in the thread that asks for it.
-        inter_op_parallelism_threads=STOPPABLE_RUNS,
+        session_inter_op_thread_pool=[config_pb2.ThreadPoolOptionProto(num_threads=1)] * STOPPABLE_RUNS,
         use_per_session_threads=True,
         allow_soft_placement=True,
     )
@@ -92,8 +96,17 @@ def function(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Func
     return call
 
 
-def stoppable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
-    """The same for a graph with loops, whose runs take any time. It costs some 20 us more, and 40 more with `seconds`."""
+def pools(session: Any) -> Pools:
+    """The pools of a session for runs that may be ended; a session that was configured otherwise has one for all."""
+    free: Pools = queue.SimpleQueue()
+    count = len(session._config.session_inter_op_thread_pool)
+    for number in range(STOPPABLE_RUNS):
+        free.put(number if number < count else 0)
+    return free
+
+
+def stoppable(session: Any, feeds: Sequence[str], fetches: Sequence[str], free: Pools) -> Function:
+    """The same for a graph with loops, whose runs take any time; `free` are the session's pools."""
     tensor = session.graph.get_tensor_by_name
     try:
         inputs = [tensor(name)._as_tf_output() for name in feeds]
@@ -102,30 +115,32 @@ def stoppable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Fun
     except (KeyError, ValueError) as error:
         raise errors.NotFound(str(error)) from error
 
-    def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
-        options = tf_session.TF_NewBufferFromString(_options(seconds))
+    def run(options: config_pb2.RunOptions, arrays: Sequence[Any]) -> Sequence[Any]:
+        buffer = tf_session.TF_NewBufferFromString(options.SerializeToString())
         try:
             given = dict(zip(inputs, arrays, strict=True))
-            result: Sequence[Any] = tf_session.TF_SessionRun_wrapper(
-                session._session, options, given, outputs, [], None
-            )
+            result: Sequence[Any] = tf_session.TF_SessionRun_wrapper(session._session, buffer, given, outputs, [], None)
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise _told(error) from error
         finally:
-            tf_session.TF_DeleteBuffer(options)
+            tf_session.TF_DeleteBuffer(buffer)
         return result
 
+    def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
+        if seconds is None:
+            return run(config_pb2.RunOptions(inter_op_thread_pool=CALLING_THREAD), arrays)
+        end = time.monotonic() + seconds
+        try:
+            pool = free.get(timeout=max(seconds, 0.0))
+        except queue.Empty:
+            raise errors.DeadlineExceeded("Runs that take long left no time for this one") from None
+        try:
+            milliseconds = max(1, math.ceil((end - time.monotonic()) * 1000))
+            return run(config_pb2.RunOptions(inter_op_thread_pool=pool, timeout_in_ms=milliseconds), arrays)
+        finally:
+            free.put(pool)
+
     return call
-
-
-def _options(seconds: float | None) -> Any:
-    if seconds is None:
-        return _ENDLESS
-    milliseconds = max(1, math.ceil(seconds * 1000))
-    return config_pb2.RunOptions(inter_op_thread_pool=POOL, timeout_in_ms=milliseconds).SerializeToString()
-
-
-_ENDLESS = config_pb2.RunOptions(inter_op_thread_pool=CALLING_THREAD).SerializeToString()
 
 
 def _told(error: tf.errors.OpError | UnicodeDecodeError) -> errors.ServingError:
