@@ -4,6 +4,7 @@ parameters   how large batches may be and what happens beyond that; TensorFlow S
 request      one request, and what may be joined with it
 waiting      which requests wait, in which batches, and whose turn is next
 joining      many arrays into one and back, with padding
+gathering    after a joint run, those who were answered are waited for
 running      runs a batch; one bad request among many is found and fails alone
 batcher      the threads that do it
 lane         quick requests, which run in the thread that reads them

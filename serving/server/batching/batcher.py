@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from serving.errors import Unavailable
+from serving.server.batching.gathering import Gathering
 from serving.server.batching.lane import QuickLane
 from serving.server.batching.parameters import Parameters
 from serving.server.batching.request import CLOSED, Done, Function, Request, measure
@@ -44,7 +45,8 @@ class Batcher:
     """Runs requests to one loaded version in threads of its own, joined where they can be; safe to use from any thread.
 
     There is no timer unless the parameters have one. A request that finds a thread free runs at once; requests that come
-    while all are busy wait together, and the next free thread takes as many as fit. A run that is stuck, such as an
+    while all are busy wait together, and the next free thread takes as many as fit; the only thread of a model looks first
+    for those whom it has just answered (`gathering`). A run that is stuck, such as an
     operation that waits for something outside, keeps its thread, and another thread takes its place.
     """
 
@@ -69,8 +71,11 @@ class Batcher:
         self._tokens: SimpleQueue[Batch | None] = SimpleQueue()
         self._idle = 0
         self._runners: list[_Runner] = []
+        threads = parameters.num_batch_threads or slots
+        # TensorFlow Serving's rules say themselves what is waited for; of several threads another one runs what comes.
+        self._gathering = Gathering() if threads == 1 and not parameters.is_strict else None
         with self._lock:
-            for _ in range(parameters.num_batch_threads or slots):
+            for _ in range(threads):
                 self._start_runner()
         _watcher.add(self._relieve)
 
@@ -115,6 +120,8 @@ class Batcher:
             for news in self._waiting.add(function, kind, request, self._idle):
                 if self._idle:
                     self._wake(news)
+            if self._gathering is not None:
+                self._gathering.look(self._waiting.requests)
 
     def close(self) -> None:
         """Answers what waits with Unavailable and returns once nothing runs; may be called again, and by `done`."""
@@ -124,6 +131,8 @@ class Batcher:
             runners = list(self._runners)
             while self._idle:
                 self._wake()
+            if self._gathering is not None:
+                self._gathering.end()
         self._lane.close()
         for request in requests:
             reply(request, Unavailable(CLOSED))
@@ -147,10 +156,23 @@ class Batcher:
     def _serve(self, runner: _Runner) -> None:
         while (batch := self._next(runner)) is not None:
             self._execution.run(batch, runner.begin)
-            seconds = (time.monotonic() - runner.begin) / (batch.size or 1)
-            self._seconds_per_example += (seconds - self._seconds_per_example) / 8
+            seconds, answered = time.monotonic() - runner.begin, len(batch.requests)
+            self._seconds_per_example += (seconds / (batch.size or 1) - self._seconds_per_example) / 8
             runner.batch = None
             del batch  # its arrays shall not stay in memory while this thread waits
+            if answered > 1 and self._gathering is not None:
+                self._gather(self._gathering, answered, seconds)
+
+    def _gather(self, gathering: Gathering, answered: int, seconds: float) -> None:
+        """Waits until as many requests more have come as have been answered, or a run is full, but not for long."""
+        with self._lock:
+            if self._is_closed:
+                return
+            gathering.begin(min(self._waiting.requests + answered, self._parameters.run_size))
+            gathering.look(self._waiting.requests)
+        gathering.wait(seconds)
+        with self._lock:
+            gathering.end()
 
     def _next(self, runner: _Runner) -> Batch | None:
         """Waits for a batch; None: the thread is to end."""
