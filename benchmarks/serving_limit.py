@@ -1,9 +1,10 @@
 """What TensorFlow does in one process without a server: pictures a second of a SavedModel's signature, on all cores.
 
-python -m benchmarks.serving_limit VERSION_FOLDER MODEL MODE SECONDS        prints one line of JSON
+python -m benchmarks.serving_limit VERSION_FOLDER MODEL MODE
 
-Modes: `plain` calls the signature as `tf.saved_model.load` gives it; `frozen` makes constants of its variables first;
-`bfloat16` is frozen with TensorFlow's own rewrite to bfloat16.
+For each line of its input, a number of seconds, it prints a line of JSON. Modes: `plain` calls the signature as
+`tf.saved_model.load` gives it; `frozen` makes constants of its variables first; `bfloat16` is frozen with TensorFlow's own
+rewrite to bfloat16.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,37 @@ from benchmarks.serving_models import INPUT, OUTPUT, picture
 BATCHES = (1, 8, 32, 64)
 
 
+class Limit:
+    """A process of its own that has loaded the model, and waits."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """ "rate" images/s at the best "batch", "rates" of each batch, "lone" ms of one picture, "answer" to it."""
+        print(seconds, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise RuntimeError(f"the limit's process ended with {self._process.wait()}")
+        told = dict(json.loads(line))
+        return {**told, "rates": {int(batch): rate for batch, rate in told["rates"].items()}}
+
+
+@contextmanager
+def running(version: Path, name: str, mode: str) -> Iterator[Limit]:
+    command = [sys.executable, "-m", "benchmarks.serving_limit", str(version), name, mode]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield Limit(process)
+        finally:
+            process.kill()
+
+
 def measure(version: Path, name: str, mode: str, seconds: float) -> dict[str, Any]:
-    """In a process of its own: "rate" images/s at the best "batch", "lone" ms of one picture, "answer" to it."""
-    command = [sys.executable, "-m", "benchmarks.serving_limit", str(version), name, mode, str(seconds)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return dict(json.loads(told.splitlines()[-1]))
+    """What a process that is started for it tells."""
+    with running(version, name, mode) as limit:
+        return limit.measure(seconds)
 
 
 def _signature(version: str, mode: str) -> Callable[[Any], Any]:
@@ -50,14 +78,13 @@ def _signature(version: str, mode: str) -> Callable[[Any], Any]:
     return tf.function(lambda images: frozen(images)[0], input_signature=[spec]).get_concrete_function()
 
 
-def _main(version: str, name: str, mode: str, seconds: float) -> None:
+def _measure(call: Callable[[Any], Any], name: str, seconds: float) -> dict[str, Any]:
     import tensorflow as tf
 
-    call = _signature(version, mode)
     rates, lone = {}, 0.0
     for batch in BATCHES:
         images = tf.constant(np.repeat(picture(name), batch, axis=0))
-        for _ in range(3):
+        for _ in range(2):
             call(images).numpy()
         times, end = [], time.perf_counter() + seconds / len(BATCHES)
         while time.perf_counter() < end or len(times) < 3:
@@ -68,9 +95,15 @@ def _main(version: str, name: str, mode: str, seconds: float) -> None:
         lone = statistics.median(times) * 1000 if batch == 1 else lone
     best = max(rates, key=lambda batch: rates[batch])
     answer = call(tf.constant(picture(name))).numpy()[0]
-    print(json.dumps({"rate": rates[best], "batch": best, "lone": lone, "answer": answer.tolist()}))
+    return {"rate": rates[best], "batch": best, "rates": rates, "lone": lone, "answer": answer.tolist()}
+
+
+def _main(version: str, name: str, mode: str) -> None:
+    call = _signature(version, mode)
+    for line in sys.stdin:
+        print(json.dumps(_measure(call, name, float(line))), flush=True)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _main(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]))
+    _main(*sys.argv[1:])

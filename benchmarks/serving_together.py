@@ -2,8 +2,9 @@
 
 python -m benchmarks.serving_together --model lenet5 --only cnn-tf,mosec [--compiled FOLDER] [--peers-dir FOLDER] [--rounds 9]
 
-Each round loads one server after the other for some seconds and measures the limit (`serving_limit`). Told are the medians of
-the rounds, and of the ratios within a round. At the end our server gets SHARE of its requests at random times.
+Each round loads one server after the other for some seconds and measures the limit (`serving_limit`): at its best batch, and at
+the best of those that the callers could fill. Told are the medians of the rounds, and of the ratios within a round. At the end
+our server gets SHARE of its requests at random times.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     name, seconds = arguments.model, SECONDS[arguments.model]
     version = arguments.models / name / "1"
-    expected = np.array(serving_limit.measure(version, name, "plain", 1)["answer"], np.float32)
     rows: list[dict[str, object]] = []
     with ExitStack() as stack:
+        bare = {mode: stack.enter_context(serving_limit.running(version, name, mode)) for mode in MODES}
+        answers = [limit.measure(1)["answer"] for limit in bare.values()]  # warms it
+        expected = np.array(answers[0], np.float32)
         servers = {
             server: stack.enter_context(start()) for server, start in serving.servers(name, expected, arguments).items()
         }
@@ -57,8 +60,11 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
             for _ in range(arguments.rounds):
                 for server, target in servers.items():
                     loads[server].append(load.closed(target, callers, seconds))
-                for mode in MODES:
-                    limits[mode].append(float(serving_limit.measure(version, name, mode, seconds)["rate"]))
+                for mode, limit in bare.items():
+                    rates = limit.measure(seconds)["rates"]
+                    limits[mode].append(max(rates.values()))
+                    filled = f"{mode}, at most {callers} at once"
+                    limits[filled].append(max(rate for batch, rate in rates.items() if batch <= callers))
             ours = [run.rate for run in loads[serving.US]]
             rows += [_row(server, callers, runs, ours) for server, runs in loads.items()]
             rows += [_limit(mode, callers, rates, ours) for mode, rates in limits.items()]
