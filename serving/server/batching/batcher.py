@@ -160,7 +160,7 @@ class Batcher:
             self._seconds_per_example += (seconds / (batch.size or 1) - self._seconds_per_example) / 8
             runner.batch = None
             del batch  # its arrays shall not stay in memory while this thread waits
-            if answered > 1 and self._gathering is not None:
+            if answered > 1 and self._gathering is not None and not runner.is_replaced:
                 self._gather(self._gathering, answered, seconds)
 
     def _gather(self, gathering: Gathering, answered: int, seconds: float) -> None:

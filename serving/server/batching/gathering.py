@@ -11,6 +11,7 @@ import threading
 
 # Of the time that the run took. A request that was not in it may wait so long; in a run twice as large it gains more.
 SHARE = 0.05
+MOST_SECONDS = 0.1
 
 
 class Gathering:
@@ -36,5 +37,5 @@ class Gathering:
         self._reached.set()
 
     def wait(self, seconds: float) -> None:
-        """Returns at its end, or after SHARE of the `seconds` that a run took."""
-        self._reached.wait(SHARE * seconds)
+        """Returns at its end, or after SHARE of the `seconds` that a run took, MOST_SECONDS at most."""
+        self._reached.wait(min(SHARE * seconds, MOST_SECONDS))
