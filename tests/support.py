@@ -49,7 +49,7 @@ def copy_of_the_run(factory: pytest.TempPathFactory, name: str, make: Callable[[
     return shutil.copytree(made, factory.mktemp(name), dirs_exist_ok=True)
 
 
-def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """`cnn-tf ARGUMENTS` in the folder `cwd`."""
     return subprocess.run(cli(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout)
 

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
     from pipelines import manifest
 
     folder = tmp_path_factory.mktemp("readme")
-    data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(5500, 1), "test": pictures(50, 2)})
+    data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(700, 1), "test": pictures(50, 2)})
     write_data_set(folder / "data" / "fashion_mnist", data)
     for name in ("rose", "tulip"):
         (folder / "photos" / name).mkdir(parents=True)

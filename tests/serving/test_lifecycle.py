@@ -138,7 +138,7 @@ def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(tmp_path, port
             until((folder / "begun").exists)
             server.process.send_signal(signal.SIGTERM)
             for address in (server.grpc_address, rest_address(server)):
-                until(lambda address=address: refuses(address), timeout=30)
+                until(lambda address=address: refuses(address))
         finally:
             folder.mkdir(exist_ok=True)
             (folder / "go").touch()
