@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 MAX_TENSOR_BYTES = 2**31 - 1
 # A tensor may announce a big shape and bring few values for it; the last is repeated, up to here.
 MAX_REPEATED_BYTES = 2**28
+MAX_REPEATED_STRINGS = 2**20  # which Python and TensorFlow look at one by one
 # NumPy's limit; TensorFlow's is 254.
 MAX_DIMENSIONS = 64
 
@@ -170,10 +171,9 @@ def _from_values(values: Any, kind: Kind, count: int) -> Array:
     absent = count - len(array)
     if not absent:
         return array
-    if count * kind.numpy.itemsize > MAX_REPEATED_BYTES:
-        raise InvalidArgument(
-            f"A tensor of {count} values brings {len(array)} of them. Expected all of them above {MAX_REPEATED_BYTES} bytes."
-        )
+    most = MAX_REPEATED_STRINGS if kind.is_string else MAX_REPEATED_BYTES // kind.numpy.itemsize
+    if count > most:
+        raise InvalidArgument(f"A tensor of {count} values brings {len(array)} of them. Expected all above {most}.")
     if len(array) <= 1:
         value = array if len(array) else np.full(1, b"" if kind.is_string else 0, dtype=kind.numpy)
         return np.broadcast_to(value, count)

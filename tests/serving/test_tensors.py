@@ -191,6 +191,8 @@ def test_unknown_rank_is_a_scalar():
         ({"dtype": pb.DT_FLOAT}, [0, 2**62], "exceed"),
         ({"dtype": pb.DT_FLOAT, "float_val": [1]}, [2**28], "brings 1 of them"),
         ({"dtype": pb.DT_FLOAT, "float_val": [1, 2]}, [2**28], "brings 2 of them"),
+        # A request of 60 bytes made Python look at 16 million strings for half a minute.
+        ({"dtype": pb.DT_STRING}, [2**16, 3, 3, 28, 1], "brings 0 of them"),
         ({"dtype": pb.DT_FLOAT}, [1] * 65, "64 dimensions"),
     ],
 )

@@ -16,6 +16,8 @@ import numpy as np
 from serving.errors import InvalidArgument
 from serving.wire.tensors import Array
 
+# Nothing shorter tells a size.
+_SHORTEST = 10
 # Start of frame, all kinds: the segments that hold the size. 0xC4, 0xC8 and 0xCC are others.
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers without a segment; 0 is no marker at all.
@@ -38,9 +40,10 @@ def require_small_pictures(inputs: Mapping[str, Array], limit: int) -> None:
     for name, array in inputs.items():
         if array.dtype.kind not in "OS":
             continue
-        for position, value in enumerate(array.ravel()):
-            found = _largest(value) if isinstance(value, bytes) else 0
-            if found > limit:
+        for position, value in enumerate(array.ravel().tolist()):
+            if not isinstance(value, bytes) or len(value) < _SHORTEST:
+                continue
+            if (found := _largest(value)) > limit:
                 index = ", ".join(map(str, np.unravel_index(position, array.shape)))
                 raise InvalidArgument(
                     f"The picture at {name}[{index}] is too large: it has {found:,} pixels once decoded. "
