@@ -23,7 +23,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import dataset, files, transforms
+from pipelines import checksums, dataset, files, transforms
 from pipelines.config import DataConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.manifest import DataSet, Split
@@ -90,6 +90,7 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
             _write(model, endpoints, aside)
             _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
+            checksums.write_manifest(aside)
     files.write(models / CONFIG_FILE, _models_config(models))
     return Export(base_path / str(version), version, difference, len(pictures.images))
 

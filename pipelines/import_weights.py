@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import keras
 
 import cnn_tf
 from cnn_tf import weights
-from pipelines import files
+from pipelines import checksums, files
 from pipelines.config import TrainConfig
 from pipelines.errors import UsageError
 from pipelines.runs import Run
@@ -41,18 +40,10 @@ def import_weights(
     new_layers = weights.transfer(published, model)
     with files.folder_aside(run.folder) as folder:
         aside = Run(folder)
-        aside.begin(config, weights=f"{file.name}, SHA-256 {_sha256(file)}")
+        aside.begin(config, weights=f"{file.name}, SHA-256 {checksums.sha256(file)}")
         aside.write_class_names(names)
         aside.save_model(main_model(model))
     return new_layers
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":
