@@ -91,7 +91,7 @@ def _export(run: Run, models: Path, runs: Path, data: Path) -> None:
     if (models / PRESET / "1").is_dir():
         console.note(f"Reusing {models / PRESET / '1'}")
         return
-    commands.export(PRESET, PRESET, 1, models, runs, data)
+    commands.export(PRESET, PRESET, 1, models=models, runs=runs, data=data)
 
 
 def _serve_and_ask(run: Run, models: Path, data: Path) -> None:

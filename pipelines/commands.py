@@ -138,6 +138,9 @@ def export(
     run: RunName = "fashion_mnist",
     name: Annotated[str | None, typer.Option(help="Name of the model in requests (default: the run's).")] = None,
     version: Annotated[int | None, typer.Option(help="Version number (default: the highest there + 1).")] = None,
+    licence: Annotated[
+        str, typer.Option(help="The model's, for its card; an SPDX expression such as Apache-2.0.")
+    ] = "unspecified",
     models: ModelsFolder = Path("models"),
     runs: RunsFolder = Path("runs"),
     data: DataFolder = Path("data"),
@@ -149,7 +152,8 @@ def export(
     trained, examples = _open(run, runs, data)
     from pipelines import export as stage
 
-    exported = stage.export(trained, examples, models, trained.folder.resolve().name if name is None else name, version)
+    model = trained.folder.resolve().name if name is None else name
+    exported = stage.export(trained, examples, models, model, version, licence=licence)
     kind = "random" if trained.config.data.source is None else "real"
     console.note(
         f"Checked on {exported.examples} {kind} pictures: serving_default, serving_bytes and classify answer as the Keras "

@@ -20,7 +20,8 @@ from pipelines.runs import Run
 from pipelines.train import load_model, predict_logits, splits
 
 Evaluation = dict[str, Any]
-"""split, examples, loss, accuracy, class_names, confusion_matrix (row: true class), per_class (precision, recall, f1, ...)."""
+"""split, data (the data set's fingerprint), examples, loss, accuracy, class_names, confusion_matrix (row: true class),
+per_class (precision, recall, f1, ...)."""
 
 
 def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
@@ -35,6 +36,7 @@ def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
     probabilities = tf.nn.softmax(logits).numpy()
     evaluation = {
         "split": split_name,
+        "data": data.fingerprint,
         "loss": float(tf.reduce_mean(losses)),
         **measure(split.labels, probabilities.argmax(axis=1), data.class_names),
     }

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import checksums, dataset, files, transforms
+from pipelines import checksums, dataset, files, model_card, transforms
 from pipelines.config import DataConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.manifest import DataSet, Split
@@ -66,11 +66,19 @@ class _Endpoint(NamedTuple):
     request: Callable[[Pictures], tf.Tensor]
 
 
-def export(run: Run, data: DataSet, models: Path, name: str, version: int | None = None, examples: int = 256) -> Export:
+def export(
+    run: Run,
+    data: DataSet,
+    models: Path,
+    name: str,
+    version: int | None = None,
+    examples: int = 256,
+    licence: str = model_card.UNSPECIFIED,
+) -> Export:
     """Publishes the model of `run` as `models`/`name`/`version`; version None: one more than the highest there.
 
     examples: how many pictures the exported model is checked on: their files as the data set has them, through the model's
-    own preprocessing, against the Keras model on what the evaluation's pipeline makes of them.
+    own preprocessing, against the Keras model on what the evaluation's pipeline makes of them. licence: for the model card.
 
     Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
     """
@@ -90,6 +98,8 @@ def export(run: Run, data: DataSet, models: Path, name: str, version: int | None
             _write(model, endpoints, aside)
             _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
+            card = model_card.describe(aside, run, model, data, name=name, version=version, licence=licence)
+            model_card.write(aside, card)
             checksums.write_manifest(aside)
     files.write(models / CONFIG_FILE, _models_config(models))
     return Export(base_path / str(version), version, difference, len(pictures.images))

@@ -1,0 +1,141 @@
+"""The model card of an exported version: what it is, how good, its limits, and how to ask it. No place on a machine is in it.
+
+assets.extra/model_card.json   for programs: `cnn-tf release` compares versions by it
+assets.extra/model_card.md     the same for people
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import keras
+import yaml
+
+from pipelines import saved_model
+from pipelines.errors import DataDamaged
+from pipelines.manifest import DataSet
+from pipelines.reports.figures import percent
+from pipelines.reports.page import readable_bytes
+from pipelines.runs import LIBRARIES, Run, environment
+
+FOLDER = Path("assets.extra")
+JSON_FILE, MARKDOWN_FILE = FOLDER / "model_card.json", FOLDER / "model_card.md"
+UNSPECIFIED = "unspecified"
+PICTURE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
+
+Card = dict[str, Any]
+
+
+def write(folder: Path, card: Card) -> None:
+    """Puts the card into the version folder, in both forms."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    (folder / JSON_FILE).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MARKDOWN_FILE).write_text(markdown(card), encoding="utf-8")
+
+
+def describe(
+    folder: Path, run: Run, model: keras.Model, data: DataSet, *, name: str, version: int, licence: str = UNSPECIFIED
+) -> Card:
+    """The card of the model `name`, whose SavedModel is in `folder` already; `model` is the trained one of `run`."""
+    graph = saved_model.read(folder)
+    height, width, channels = model.input_shape[1:]
+    facts = run.environment
+    versions = environment(run.config.seed)
+    return {
+        "name": name,
+        "version": version,
+        "exported": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "licence": licence,
+        "architecture": run.config.model,
+        "parameters": _count(model.weights),
+        "trainable_parameters": _count(model.trainable_weights),
+        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        # Imported weights were trained on what their file alone knows.
+        "data": {"name": data.name, "fingerprint": facts["data"]} if "data" in facts else None,
+        "weights": facts.get("weights"),
+        "evaluation": _evaluation(run),
+        "limits": {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "pixel_values": [0, 255],
+            "picture_formats": list(PICTURE_FORMATS),
+            "classes": list(data.class_names),
+        },
+        "signatures": graph.signatures,
+        "config": _without_folders(run.config.model_dump(mode="json")),
+        "libraries": {
+            name: {"training": facts[name], "export": versions[name]}
+            for name in ("python", *LIBRARIES)
+            if name in facts
+        },
+        "operators": graph.operators,
+    }
+
+
+def read(folder: Path) -> Card | None:
+    """The card of the version in `folder`, if it has one. Raises DataDamaged."""
+    if not (folder / JSON_FILE).is_file():
+        return None
+    try:
+        return dict(json.loads((folder / JSON_FILE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataDamaged(f"{folder / JSON_FILE} is damaged ({error}). Export the model again.") from error
+
+
+def markdown(card: Card) -> str:
+    """The card as a page in Markdown."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines", "."),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {
+        "plain": _plain,
+        "tensor": _tensor,
+        "bytes": readable_bytes,
+        "percent": percent,
+        "yaml": _yaml,
+    }
+    return templates.get_template("model_card.md.jinja").render(card)
+
+
+def _count(weights: Sequence[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _evaluation(run: Run) -> dict[str, Any] | None:
+    kept = ("split", "examples", "data", "accuracy", "loss", "per_class")
+    evaluation = run.read_evaluation()
+    return None if evaluation is None else {key: evaluation[key] for key in kept if key in evaluation}
+
+
+def _without_folders(value: Any) -> Any:
+    """The same, where paths have their last part alone: whose folders they are is nobody's business."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    return Path(value).name if isinstance(value, str) else value
+
+
+def _plain(text: object) -> str:
+    """Text on one line that is no Markdown, whatever is in it."""
+    return re.sub(r"([\\`*<>\[\]|&])", r"\\\1", " ".join(str(text).split()))
+
+
+def _tensor(tensor: dict[str, Any]) -> str:
+    """{"dtype": "uint8", "shape": [None, 28, 28, 1]} -> "uint8 (batch, 28, 28, 1)"."""
+    axes = ["batch" if axis is None else str(axis) for axis in tensor["shape"]]
+    return f"{tensor['dtype']} ({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True)).rstrip()
