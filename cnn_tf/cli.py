@@ -49,6 +49,7 @@ COMMANDS = {
     "train": Command("pipelines.commands:train", "train", "Train a model, or go on where a training stopped."),
     "evaluate": Command("pipelines.commands:evaluate", "train", "Measure a trained model and write a report."),
     "export": Command("pipelines.commands:export", "train", "Publish a trained model for TensorFlow Serving."),
+    "verify": Command("pipelines.release_commands:verify", "train", "Compare exported versions with their checksums."),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
     "predict": Command("serving.client.command:predict", "client", "Classify pictures with a running server."),
     "import-weights": Command(
