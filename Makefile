@@ -1,5 +1,5 @@
 # Thin: each line is a command that a person could type.
-.PHONY: help setup demo test test-deep check format bench docs proto requirements wheel clean
+.PHONY: help setup demo test test-deep test-elsewhere check format bench docs proto requirements wheel clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -15,6 +15,9 @@ test: .venv/dev.stamp   ## set-up and tests
 
 test-deep: .venv/dev.stamp ## the deep networks too, which have more of the same blocks: ten minutes
 	.venv/bin/python -m pytest -m deep
+
+test-elsewhere: .venv/dev.stamp .venv-2.20/stamp ## an export under TensorFlow 2.20, as in the serving image (takes 1.5 GB)
+	.venv/bin/python -m pytest -m elsewhere
 
 check: .venv/dev.stamp  ## lint, format, types, import rules, Dockerfile
 	.venv/bin/ruff check
@@ -51,7 +54,12 @@ requirements:           ## pin the dependencies anew (needs uv)
 	requirements/compile.sh
 
 clean:                  ## remove the virtual environment and caches; data, runs and models stay
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-2.20 dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv-2.20/stamp:
+	.venv/bin/python -m venv .venv-2.20
+	.venv-2.20/bin/python -m pip install -q --disable-pip-version-check 'tensorflow-cpu==2.20.*'
+	touch $@
 
 .venv/%.stamp: requirements/%.txt pyproject.toml
 	requirements/install.sh $*

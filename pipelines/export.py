@@ -23,7 +23,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import checksums, dataset, files, model_card, transforms
+from pipelines import checksums, dataset, files, model_card, saved_model, transforms
 from pipelines.config import DataConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.manifest import DataSet, Split
@@ -96,6 +96,7 @@ def export(
         version = _choose_version(base_path, version)
         with files.folder_aside(base_path / str(version)) as aside:
             _write(model, endpoints, aside)
+            saved_model.require_portable(saved_model.read(aside))
             _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
             card = model_card.describe(aside, run, model, data, name=name, version=version, licence=licence)
