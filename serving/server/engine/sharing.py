@@ -80,10 +80,12 @@ class _Matcher:
         if not base_feeds or set(feeds) & set(base_feeds):
             return None
         bound: dict[str, str] = dict.fromkeys(base_feeds, "")
+        # An operation tells the type of what it gets, but what is handed on as it came has gone through none.
+        types = {output.name: output.dtype for one in (signature, base) for output in one.outputs.values()}
         fetches = {}
         for fetch in probe.fetches(signature):
             for base_fetch in probe.fetches(base):
-                attempt = self._unify(fetch, base_fetch, bound)
+                attempt = self._unify(fetch, base_fetch, bound) if types[fetch] == types[base_fetch] else None
                 if attempt is not None:
                     bound, fetches[fetch] = attempt, base_fetch
                     break

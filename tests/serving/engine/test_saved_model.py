@@ -72,6 +72,18 @@ def test_equal_signatures_run_on_one_of_them(tmp_path, names):
     engine.close()
 
 
+def test_signatures_that_hand_on_what_they_get_keep_their_types(tmp_path):
+    types = (tf.bfloat16, tf.float32, tf.string)
+    signatures = {
+        type_.name: (lambda x: {"y": tf.identity(x)}, tf.TensorSpec((None, 2), type_, "x")) for type_ in types
+    }
+    engine = load(saved_models.save(tmp_path / "1", **signatures), EngineOptions())
+    for type_ in types:
+        given = np.array([[b"1", b"2"]], object) if type_ == tf.string else np.ones((1, 2), type_.as_numpy_dtype)
+        np.testing.assert_array_equal(run(engine, given, signature=type_.name)[0], given)
+    engine.close()
+
+
 def test_what_is_optimised_can_be_switched_off(network):
     engine = load(network, EngineOptions(optimise=False))
     assert engine.summary.startswith("as loaded")
