@@ -34,7 +34,7 @@ class Limit:
         self._process = process
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """ "rate" images/s at the best "batch", "rates" of each batch, "lone" ms of one picture, "answer" to it."""
+        """Has "rate" images/s at the best "batch", "rates" of each batch, "lone" ms of one picture, "answer" to it."""
         print(seconds, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:

@@ -44,10 +44,10 @@ class _Runner:
 class Batcher:
     """Runs requests to one loaded version in threads of its own, joined where they can be; safe to use from any thread.
 
-    There is no timer unless the parameters have one. A request that finds a thread free runs at once; requests that come
-    while all are busy wait together, and the next free thread takes as many as fit; the only thread of a model looks first
-    for those whom it has just answered (`gathering`). A run that is stuck, such as an
-    operation that waits for something outside, keeps its thread, and another thread takes its place.
+    Unless the parameters have a timer, a request that finds a thread free runs at once; requests that come while all are busy
+    wait together, and the next free thread takes as many as fit; the only thread of a model waits first, but not for long,
+    for those whom it has just answered (`gathering`). A run that is stuck, such as an operation that waits for something
+    outside, keeps its thread, and another thread takes its place.
     """
 
     def __init__(
@@ -61,9 +61,12 @@ class Batcher:
         self._parameters = parameters
         self._patience = patience
         self._seconds_per_example = 0.0
-        self._execution = Execution(parameters, observe)
         self._waiting = Waiting(parameters)
-        self._lane = QuickLane(self._execution, quick_rows)
+        self._lane = QuickLane(Execution(parameters, observe), quick_rows)
+        threads = parameters.num_batch_threads or slots
+        # TensorFlow Serving's rules say themselves what is waited for; of several threads another one runs what comes.
+        self._gathering = Gathering(self._waiting) if threads == 1 and not parameters.is_strict else None
+        self._execution = Execution(parameters, observe, self._gather if self._gathering is not None else None)
         self._lock = threading.Lock()
         self._is_closed = False
         # Each token wakes one idle runner; whoever adds one lowers their number first, under the lock. A token is a batch
@@ -71,9 +74,6 @@ class Batcher:
         self._tokens: SimpleQueue[Batch | None] = SimpleQueue()
         self._idle = 0
         self._runners: list[_Runner] = []
-        threads = parameters.num_batch_threads or slots
-        # TensorFlow Serving's rules say themselves what is waited for; of several threads another one runs what comes.
-        self._gathering = Gathering() if threads == 1 and not parameters.is_strict else None
         with self._lock:
             for _ in range(threads):
                 self._start_runner()
@@ -121,7 +121,7 @@ class Batcher:
                 if self._idle:
                     self._wake(news)
             if self._gathering is not None:
-                self._gathering.look(self._waiting.requests)
+                self._gathering.look()
 
     def close(self) -> None:
         """Answers what waits with Unavailable and returns once nothing runs; may be called again, and by `done`."""
@@ -156,23 +156,20 @@ class Batcher:
     def _serve(self, runner: _Runner) -> None:
         while (batch := self._next(runner)) is not None:
             self._execution.run(batch, runner.begin)
-            seconds, answered = time.monotonic() - runner.begin, len(batch.requests)
+            seconds, is_joint = time.monotonic() - runner.begin, len(batch.requests) > 1
             self._seconds_per_example += (seconds / (batch.size or 1) - self._seconds_per_example) / 8
             runner.batch = None
             del batch  # its arrays shall not stay in memory while this thread waits
-            if answered > 1 and self._gathering is not None and not runner.is_replaced:
-                self._gather(self._gathering, answered, seconds)
+            if is_joint and self._gathering is not None and not runner.is_replaced:
+                self._gathering.wait(seconds)
+                with self._lock:
+                    self._gathering.end()
 
-    def _gather(self, gathering: Gathering, answered: int, seconds: float) -> None:
-        """Waits until as many requests more have come as have been answered, or a run is full, but not for long."""
+    def _gather(self, answered: int) -> None:
+        """Called before the requests of a joint run are answered."""
         with self._lock:
-            if self._is_closed:
-                return
-            gathering.begin(min(self._waiting.requests + answered, self._parameters.run_size))
-            gathering.look(self._waiting.requests)
-        gathering.wait(seconds)
-        with self._lock:
-            gathering.end()
+            if self._gathering is not None and not self._is_closed:
+                self._gathering.begin(answered)
 
     def _next(self, runner: _Runner) -> Batch | None:
         """Waits for a batch; None: the thread is to end."""

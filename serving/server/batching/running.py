@@ -19,13 +19,17 @@ _log = logging.getLogger(__name__)
 Observer: TypeAlias = Callable[[int, int, int, Sequence[float]], None]
 """Told of each batch before it runs: requests, their examples, added padding, seconds that each waited."""
 
+Answering: TypeAlias = Callable[[int], None]
+"""Told how many requests of a joint run are about to be answered."""
+
 
 class Execution:
     """How the batches of one batcher are run."""
 
-    def __init__(self, parameters: Parameters, observe: Observer) -> None:
+    def __init__(self, parameters: Parameters, observe: Observer, answering: Answering | None = None) -> None:
         self._parameters = parameters
         self._observe = observe
+        self._answering = answering
 
     def run(self, batch: Batch, now: float) -> None:
         """Runs what is still wanted and answers all; `now` is when it was taken, on the clock of `time.monotonic`."""
@@ -57,6 +61,8 @@ class Execution:
             answers = self._joined(function, requests)
         except Exception as error:
             return self._run_divided(function, requests, error)
+        if self._answering is not None:
+            self._answering(len(requests))
         for request, answer in zip(requests, answers, strict=True):
             reply(request, answer)
         return None

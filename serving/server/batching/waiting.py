@@ -111,6 +111,11 @@ class Waiting:
         """Whether there is nothing to take, now or later."""
         return not self._queues
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a batch is there that no more can join."""
+        return any(batch.is_closed for queue in self._queues.values() for batch in queue)
+
     def take(self, now: float) -> Batch | None:
         """The batch whose turn it is, closed, if any is full or due at the time `now`."""
         for function, queue in self._queues.items():

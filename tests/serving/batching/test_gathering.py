@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-import time
 
 import pytest
 from support import until
 
-from serving.server.batching import ADAPTIVE, Parameters
-from serving.server.batching.gathering import SHARE, Gathering
+from serving.server.batching import ADAPTIVE, Parameters, gathering
+from serving.server.batching.waiting import Waiting
 
 CALLERS = 6
 
@@ -25,29 +25,26 @@ def slow(model, seconds=0.1):
     return run
 
 
+def joint_run(clients, function):
+    """Two requests that are answered together."""
+    clients.hold()
+    asked = [clients.ask([1.0], function=function) for _ in range(2)]
+    clients.model.gate.set()
+    for future in asked:
+        future.result(30)
+
+
 @pytest.fixture
-def gathering():
-    return Gathering()
+def endless(monkeypatch):
+    """Whoever was answered is waited for without a limit of time."""
+    monkeypatch.setattr(gathering, "SHARE", 1e6)
+    monkeypatch.setattr(gathering, "MOST_SECONDS", 1e6)
 
 
-def test_it_ends_once_enough_wait(gathering):
-    gathering.begin(3)
-    gathering.look(2)
-    gathering.look(3)
-    gathering.wait(1)
-    assert gathering._reached.is_set()
-
-
-def test_it_ends_after_a_share_of_the_run(gathering):
-    gathering.begin(3)
-    begin = time.monotonic()
-    gathering.wait(1)
-    assert time.monotonic() - begin >= SHARE
-
-
-def test_after_a_run_that_was_stuck_it_is_as_short(gathering):
-    gathering.begin(3)
-    gathering.wait(1e6)
+def test_a_run_that_was_stuck_is_not_a_reason_to_wait_long():
+    waits = gathering.Gathering(Waiting(ADAPTIVE))
+    waits.begin(1)
+    waits.wait(1e6)
 
 
 def test_callers_who_ask_again_and_again_end_up_in_one_run(start, model):
@@ -79,22 +76,36 @@ def test_callers_who_ask_again_and_again_end_up_in_one_run(start, model):
 
 def test_whoever_does_not_come_back_is_not_waited_for_long(start, model):
     clients, function = start(), slow(model)
-    clients.hold()
-    asked = [clients.ask([1.0], function=function) for _ in range(2)]
-    model.gate.set()
-    for future in asked:
-        future.result(30)
+    joint_run(clients, function)
     assert clients.ask([2.0], function=function).result(30)[0].tolist() == [4]
     assert model.batches == [1, 2, 1]
 
 
-def test_close_does_not_wait_for_them(start, model):
+def test_it_goes_on_as_soon_as_as_many_wait_as_were_answered(start, model, endless):
     clients, function = start(), slow(model)
-    clients.hold()
-    asked = [clients.ask([1.0], function=function) for _ in range(2)]
-    model.gate.set()
-    for future in asked:
-        future.result(30)
+    joint_run(clients, function)
+    first = clients.ask([1.0], function=function)
+    assert not first.done()
+    second = clients.ask([1.0], function=function)
+    assert [future.result(30)[0].tolist() for future in (first, second)] == [[2], [2]]
+    assert model.batches == [1, 2, 2]
+
+
+def test_it_goes_on_as_soon_as_a_run_is_full(start, model, endless):
+    clients, function = start(dataclasses.replace(ADAPTIVE, max_batch_size=4)), slow(model)
+    joint_run(clients, function)
+    assert clients.ask([1.0] * 4, function=function).result(30)[0].tolist() == [2] * 4
+
+
+def test_what_can_join_no_run_is_not_held_up(start, model, endless):
+    clients, function = start(), slow(model)
+    joint_run(clients, function)
+    assert clients.ask([1.0], function=function, joinable=False).result(30)[0].tolist() == [2]
+
+
+def test_close_does_not_wait_for_them(start, model, endless):
+    clients = start()
+    joint_run(clients, slow(model))
     clients.batcher.close()
 
 
