@@ -144,6 +144,9 @@ def export(
     models: ModelsFolder = Path("models"),
     runs: RunsFolder = Path("runs"),
     data: DataFolder = Path("data"),
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Pixels that a picture's header may announce; above, it is not decoded.")
+    ] = 178_956_970,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -151,9 +154,11 @@ def export(
     """
     trained, examples = _open(run, runs, data)
     from pipelines import export as stage
+    from pipelines.config import ExportConfig
 
+    config = ExportConfig(max_pixels=max_pixels, licence=licence)
     model = trained.folder.resolve().name if name is None else name
-    exported = stage.export(trained, examples, models, model, version, licence=licence)
+    exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"
     console.note(
         f"Checked on {exported.examples} {kind} pictures: serving_default, serving_bytes and classify answer as the Keras "

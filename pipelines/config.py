@@ -145,6 +145,16 @@ class TrainConfig(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+class ExportConfig(_Section):
+    """What an export can be told."""
+
+    max_pixels: int = pydantic.Field(178_956_970, ge=1, le=2**53)
+    """How many pixels the header of a picture may announce; above, it is refused before anything is decoded. The default is
+    half a gigabyte of colours, where Pillow calls a picture a decompression bomb."""
+    licence: str = "unspecified"
+    """The model's, for its card."""
+
+
 def resolve(base: TrainConfig, file: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
     """`base`, changed by the values in `file` (YAML or TOML), changed by `overrides` such as "optimizer.name=sgd".
 

@@ -3,11 +3,12 @@
 A version is published only if it answers, loaded afresh, as the Keras model does. Its signatures:
 
     serving_default   images       uint8 (B, H, W, C), values 0..255
-    serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF, BMP or WebP of any size
+    serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF, BMP or WebP of any size up to a limit of pixels
     classify          inputs       string (B,), each a serialized tf.Example with the feature image/encoded
 
 The first two answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
-(B, k), the best first; `classify` with classes and scores (B, k), as TensorFlow Serving's Classify API wants them.
+(B, k), the best first; `classify` with classes and scores (B, k), as TensorFlow Serving's Classify API wants them. Encoded
+pictures are guarded in the graph, see `guards`.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import checksums, dataset, files, model_card, saved_model, transforms
-from pipelines.config import DataConfig
+from pipelines import checksums, dataset, files, guards, model_card, saved_model, transforms
+from pipelines.config import DataConfig, ExportConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.manifest import DataSet, Split
 from pipelines.runs import Run
 from pipelines.storage import ENCODED
 from pipelines.train import load_model
 
+DEFAULTS = ExportConfig()
 TOP_K = 5
 TOLERANCE = 1e-4
 MAX_VERSION = 2**63 - 1
@@ -73,12 +75,12 @@ def export(
     name: str,
     version: int | None = None,
     examples: int = 256,
-    licence: str = model_card.UNSPECIFIED,
+    config: ExportConfig = DEFAULTS,
 ) -> Export:
     """Publishes the model of `run` as `models`/`name`/`version`; version None: one more than the highest there.
 
     examples: how many pictures the exported model is checked on: their files as the data set has them, through the model's
-    own preprocessing, against the Keras model on what the evaluation's pipeline makes of them. licence: for the model card.
+    own preprocessing, against the Keras model on what the evaluation's pipeline makes of them.
 
     Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
     """
@@ -90,7 +92,7 @@ def export(
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
     _choose_version(base_path, version)  # tells of a wrong one before the work
     model = load_model(run.model)
-    endpoints = _endpoints(model, run.config.data, data.class_names)
+    endpoints = _endpoints(model, run.config.data, data.class_names, config)
     pictures = read_pictures(data.held_out.take(slice(examples)), run.config.data, model.input_shape[1:])
     with files.lock(base_path):
         version = _choose_version(base_path, version)
@@ -99,7 +101,7 @@ def export(
             saved_model.require_portable(saved_model.read(aside))
             _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
-            card = model_card.describe(aside, run, model, data, name=name, version=version, licence=licence)
+            card = model_card.describe(aside, run, model, data, name=name, version=version, config=config)
             model_card.write(aside, card)
             checksums.write_manifest(aside)
     files.write(models / CONFIG_FILE, _models_config(models))
@@ -142,14 +144,16 @@ def _choose_version(base_path: Path, version: int | None) -> int:
     return version
 
 
-def _endpoints(model: keras.Model, data: DataConfig, class_names: list[str]) -> dict[str, _Endpoint]:
+def _endpoints(
+    model: keras.Model, data: DataConfig, class_names: list[str], config: ExportConfig = DEFAULTS
+) -> dict[str, _Endpoint]:
     input_shape = model.input_shape[1:]
     decode_one = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
+    decode = guards.decode_all(decode_one, tf.TensorSpec(input_shape, tf.uint8), config.max_pixels)
     serve_images = _serve_images(model, class_names)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
-        spec = tf.TensorSpec(input_shape, tf.uint8)
-        return serve_images(tf.map_fn(decode_one, image_bytes, fn_output_signature=spec))
+        return serve_images(decode(image_bytes))
 
     def classify(inputs: tf.Tensor) -> Outputs:
         features = tf.io.parse_example(inputs, {ENCODED: tf.io.FixedLenFeature((), tf.string)})
@@ -219,7 +223,7 @@ def check(
     Compared are logits and probabilities of the first two signatures, the scores of classify, and the best class's name in
     all; `labels` are the class names.
 
-    Raises ExportRefused if a difference is above 1e-4 or a name is another.
+    Raises ExportRefused if a difference is above 1e-4, a name is another, or a picture is refused.
     """
     loaded = tf.saved_model.load(str(folder))
     logits = model(pictures.images, training=False).numpy()
@@ -227,7 +231,13 @@ def check(
     names = [labels[index].encode() for index in probabilities.argmax(axis=1)]
     worst = 0.0
     for signature, endpoint in endpoints.items():
-        answer = loaded.signatures[signature](**{endpoint.spec.name: endpoint.request(pictures)})
+        try:
+            answer = loaded.signatures[signature](**{endpoint.spec.name: endpoint.request(pictures)})
+        except tf.errors.InvalidArgumentError as error:
+            reason = " ".join(str(error.message).split())
+            raise ExportRefused(
+                f"The exported signature {signature} refuses the data set's own pictures: {reason}"
+            ) from error
         answer = {key: value.numpy() for key, value in answer.items()}
         answered_names = answer["classes" if signature == "classify" else "top_labels"][:, 0].tolist()
         difference = _difference(answer, logits, probabilities)

@@ -19,6 +19,7 @@ import keras
 import yaml
 
 from pipelines import saved_model
+from pipelines.config import ExportConfig
 from pipelines.errors import DataDamaged
 from pipelines.manifest import DataSet
 from pipelines.reports.figures import percent
@@ -27,7 +28,6 @@ from pipelines.runs import LIBRARIES, Run, environment
 
 FOLDER = Path("assets.extra")
 JSON_FILE, MARKDOWN_FILE = FOLDER / "model_card.json", FOLDER / "model_card.md"
-UNSPECIFIED = "unspecified"
 PICTURE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 
 Card = dict[str, Any]
@@ -41,7 +41,7 @@ def write(folder: Path, card: Card) -> None:
 
 
 def describe(
-    folder: Path, run: Run, model: keras.Model, data: DataSet, *, name: str, version: int, licence: str = UNSPECIFIED
+    folder: Path, run: Run, model: keras.Model, data: DataSet, *, name: str, version: int, config: ExportConfig
 ) -> Card:
     """The card of the model `name`, whose SavedModel is in `folder` already; `model` is the trained one of `run`."""
     graph = saved_model.read(folder)
@@ -52,7 +52,7 @@ def describe(
         "name": name,
         "version": version,
         "exported": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "licence": licence,
+        "licence": config.licence,
         "architecture": run.config.model,
         "parameters": _count(model.weights),
         "trainable_parameters": _count(model.trainable_weights),
@@ -67,6 +67,7 @@ def describe(
             "channels": channels,
             "pixel_values": [0, 255],
             "picture_formats": list(PICTURE_FORMATS),
+            "max_pixels": config.max_pixels,
             "classes": list(data.class_names),
         },
         "signatures": graph.signatures,

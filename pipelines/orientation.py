@@ -79,9 +79,9 @@ def stored_window(window: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def read_bytes(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Tensor:
-    """`count` bytes from `position` on, int64 (count,): 0 behind the end."""
+    """`count` bytes from `position` on, int64 (count,): 0 behind the end. Of strings and positions (B,): int64 (B, count)."""
     position = tf.minimum(tf.cast(position, tf.int64), tf.cast(tf.strings.length(encoded), tf.int64))
-    part = tf.strings.substr(encoded, position, tf.constant(count, tf.int64))
+    part = tf.strings.substr(encoded, position, tf.fill(tf.shape(position), tf.constant(count, tf.int64)))
     return tf.cast(tf.io.decode_raw(part, tf.uint8, fixed_length=count), tf.int64)
 
 

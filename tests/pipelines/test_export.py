@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from encoded_pictures import chunk, png
 from support import CLASS_NAMES, until
 
 from pipelines import export
-from pipelines.config import DataConfig
+from pipelines.config import DataConfig, ExportConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.runs import Run
 
@@ -54,6 +57,50 @@ def test_all_signatures_answer_as_the_keras_model(loaded, run, data_set):
 def test_a_wrong_shape_is_named(loaded):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[1,5,5,1\].*expected shape \[\?,28,28,1\]"):
         loaded.signatures["serving_default"](images=tf.zeros((1, 5, 5, 1), tf.uint8))
+
+
+BOMB = """
+import resource, sys, zlib, struct
+import tensorflow as tf
+from pathlib import Path
+
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+good, bomb = (Path(path).read_bytes() for path in sys.argv[2:])
+signatures["serving_bytes"](image_bytes=tf.constant([good, good]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    signatures["serving_bytes"](image_bytes=tf.constant([good, bomb]))
+except tf.errors.InvalidArgumentError as error:
+    print(error)
+print("KiB:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("side", [20_000, 60_000])
+def test_a_bomb_is_refused_by_tensorflow_alone_and_takes_no_memory(workplace, tmp_path, side):
+    rows = zlib.compressobj(9)
+    content = b"".join(rows.compress(bytes(1 + side)) for _ in range(200)) + rows.flush()
+    header = (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    parts = [chunk(*part) for part in (header, (b"IDAT", content), (b"IEND", b""))]
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    (tmp_path / "good.png").write_bytes(tf.io.encode_png(np.zeros((28, 28, 1), np.uint8)).numpy())
+    model = workplace / "models" / "patterns" / "1"
+    command = [sys.executable, "-I", "-c", BOMB, model, tmp_path / "good.png", tmp_path / "bomb.png"]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert f"Picture 1 of the batch announces {side * side} pixels; at most 178956970 are decoded" in output
+    assert int(output.split("KiB:")[1]) < 20_000
+
+
+def test_the_limit_of_pixels_is_chosen_at_export(run, data_set, tmp_path):
+    with pytest.raises(ExportRefused, match="own pictures.*announces 784 pixels; at most 783 are decoded"):
+        export.export(run, data_set, tmp_path, "m", examples=4, config=ExportConfig(max_pixels=783))
+    exported = export.export(run, data_set, tmp_path, "m", examples=4, config=ExportConfig(max_pixels=784))
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(png(np.zeros((28, 29, 3), np.uint8)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Picture 0 of the batch announces 812 pixels"):
+        tf.saved_model.load(str(exported.folder)).signatures["classify"](
+            inputs=tf.constant([example.SerializeToString()])
+        )
 
 
 def test_versions_count_up_and_are_never_overwritten(run, data_set, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from support import CLASS_NAMES
 
 from pipelines import evaluate, model_card
+from pipelines.config import ExportConfig
 from pipelines.runs import Run
 from pipelines.train import load_model
 
@@ -48,7 +49,8 @@ def test_an_evaluation_is_in_it_with_the_data_it_was_on(version, data_set, workp
     measured = evaluate.measure(np.array([0, 1, 2, 2]), np.array([0, 1, 2, 1]), CLASS_NAMES)
     run.evaluation.write_text(json.dumps({"split": "test", "data": "1234", "loss": 0.5, **measured}))
     model = load_model(run.model)
-    card = model_card.describe(version, run, model, data_set, name="m", version=3, licence="MIT")
+    config = ExportConfig(licence="MIT", max_pixels=10_000)
+    card = model_card.describe(version, run, model, data_set, name="m", version=3, config=config)
     assert (card["evaluation"]["accuracy"], card["evaluation"]["data"], card["licence"]) == (0.75, "1234", "MIT")
     page = model_card.markdown(card)
     assert page.startswith(
@@ -56,6 +58,7 @@ def test_an_evaluation_is_in_it_with_the_data_it_was_on(version, data_set, workp
     )
     assert "The data set had changed since the training" in page
     assert "| MIT |" in page
+    assert "more than 10,000 pixels" in page
 
 
 def test_names_of_classes_are_no_markdown(card):
