@@ -147,6 +147,9 @@ def export(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Pixels that a picture's header may announce; above, it is not decoded.")
     ] = 178_956_970,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Add serving_bytes_lenient: one bad picture does not fail the others.")
+    ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -156,13 +159,13 @@ def export(
     from pipelines import export as stage
     from pipelines.config import ExportConfig
 
-    config = ExportConfig(max_pixels=max_pixels, licence=licence)
+    config = ExportConfig(max_pixels=max_pixels, lenient=lenient, licence=licence)
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"
     console.note(
-        f"Checked on {exported.examples} {kind} pictures: serving_default, serving_bytes and classify answer as the Keras "
-        f"model does (largest difference {exported.max_difference:.1e})"
+        f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the Keras model does "
+        f"(largest difference {exported.max_difference:.1e})"
     )
     console.note(f"Published {exported.folder}")
 

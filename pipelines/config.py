@@ -151,6 +151,8 @@ class ExportConfig(_Section):
     max_pixels: int = pydantic.Field(178_956_970, ge=1, le=2**53)
     """How many pixels the header of a picture may announce; above, it is refused before anything is decoded. The default is
     half a gigabyte of colours, where Pillow calls a picture a decompression bomb."""
+    lenient: bool = False
+    """Export the signature serving_bytes_lenient too, in which one bad picture does not fail the others."""
     licence: str = "unspecified"
     """The model's, for its card."""
 

@@ -5,14 +5,17 @@ A version is published only if it answers, loaded afresh, as the Keras model doe
     serving_default   images       uint8 (B, H, W, C), values 0..255
     serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF, BMP or WebP of any size up to a limit of pixels
     classify          inputs       string (B,), each a serialized tf.Example with the feature image/encoded
+    serving_bytes_lenient          as serving_bytes; on request
 
-The first two answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
+All but `classify` answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
 (B, k), the best first; `classify` with classes and scores (B, k), as TensorFlow Serving's Classify API wants them. Encoded
-pictures are guarded in the graph, see `guards`.
+pictures are guarded in the graph, see `guards`. The lenient one answers with valid (bool) and problem (text, "" where valid),
+both (B,), too; for a picture that is not valid, numbers are NaN, classes -1 and labels "".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +36,7 @@ from pipelines.storage import ENCODED
 from pipelines.train import load_model
 
 DEFAULTS = ExportConfig()
+LENIENT = "serving_bytes_lenient"
 TOP_K = 5
 TOLERANCE = 1e-4
 MAX_VERSION = 2**63 - 1
@@ -51,6 +55,7 @@ class Export:
     version: int
     max_difference: float
     examples: int
+    signatures: tuple[str, ...]
 
 
 class Pictures(NamedTuple):
@@ -105,7 +110,7 @@ def export(
             model_card.write(aside, card)
             checksums.write_manifest(aside)
     files.write(models / CONFIG_FILE, _models_config(models))
-    return Export(base_path / str(version), version, difference, len(pictures.images))
+    return Export(base_path / str(version), version, difference, len(pictures.images), tuple(endpoints))
 
 
 def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, int]) -> Pictures:
@@ -149,11 +154,18 @@ def _endpoints(
 ) -> dict[str, _Endpoint]:
     input_shape = model.input_shape[1:]
     decode_one = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
-    decode = guards.decode_all(decode_one, tf.TensorSpec(input_shape, tf.uint8), config.max_pixels)
+    guarded = decode_one, tf.TensorSpec(input_shape, tf.uint8), config.max_pixels
+    decode, decode_each = guards.decode_all(*guarded), guards.decode_each(*guarded)
     serve_images = _serve_images(model, class_names)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
         return serve_images(decode(image_bytes))
+
+    def serve_bytes_lenient(image_bytes: tf.Tensor) -> Outputs:
+        pictures, problem = decode_each(image_bytes)
+        valid = problem == ""
+        outputs = {name: _blank_unless(valid, output) for name, output in serve_images(pictures).items()}
+        return {**outputs, "valid": valid, "problem": problem}
 
     def classify(inputs: tf.Tensor) -> Outputs:
         features = tf.io.parse_example(inputs, {ENCODED: tf.io.FixedLenFeature((), tf.string)})
@@ -161,13 +173,21 @@ def _endpoints(
         return {"classes": outputs["top_labels"], "scores": outputs["top_scores"]}
 
     images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
-    return {
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    endpoints = {
         "serving_default": _Endpoint(serve_images, images, lambda pictures: pictures.images),
-        "serving_bytes": _Endpoint(
-            serve_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes"), lambda pictures: pictures.encoded
-        ),
+        "serving_bytes": _Endpoint(serve_bytes, image_bytes, lambda pictures: pictures.encoded),
         "classify": _Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _examples),
     }
+    if config.lenient:
+        endpoints[LENIENT] = _Endpoint(serve_bytes_lenient, image_bytes, lambda pictures: pictures.encoded)
+    return endpoints
+
+
+def _blank_unless(valid: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """(B, N) with each row blank that is not valid, (B,): NaN, -1 or ""."""
+    blank = "" if output.dtype == tf.string else math.nan if output.dtype.is_floating else -1
+    return tf.where(valid[:, tf.newaxis], output, tf.constant(blank, output.dtype))
 
 
 def _serve_images(model: keras.Model, class_names: list[str]) -> Serve:
@@ -220,8 +240,8 @@ def check(
 ) -> float:
     """Loads the version in `folder` afresh; the largest difference of its answers to the Keras model's on `pictures`.
 
-    Compared are logits and probabilities of the first two signatures, the scores of classify, and the best class's name in
-    all; `labels` are the class names.
+    Compared are the scores of classify, logits and probabilities of the other signatures, and the best class's name in all;
+    `labels` are the class names.
 
     Raises ExportRefused if a difference is above 1e-4, a name is another, or a picture is refused.
     """

@@ -12,7 +12,7 @@ import tensorflow as tf
 from encoded_pictures import chunk, png
 from support import CLASS_NAMES, until
 
-from pipelines import export
+from pipelines import export, guards
 from pipelines.config import DataConfig, ExportConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.runs import Run
@@ -101,6 +101,24 @@ def test_the_limit_of_pixels_is_chosen_at_export(run, data_set, tmp_path):
         tf.saved_model.load(str(exported.folder)).signatures["classify"](
             inputs=tf.constant([example.SerializeToString()])
         )
+
+
+def test_one_bad_picture_does_not_fail_the_others(run, data_set, tmp_path):
+    exported = export.export(run, data_set, tmp_path, "m", examples=4, config=ExportConfig(lenient=True))
+    assert "serving_bytes_lenient" in exported.signatures
+    signatures = tf.saved_model.load(str(exported.folder)).signatures
+    _, encoded = some(data_set, 3)
+    first, second, third = encoded.numpy()
+    expected = signatures["serving_bytes"](image_bytes=encoded)
+    answer = signatures["serving_bytes_lenient"](image_bytes=tf.constant([first, b"", second, second[:60], third]))
+    assert answer["valid"].numpy().tolist() == [True, False, True, False, True]
+    assert answer["problem"].numpy().tolist() == [b"", b"is empty", b"", guards.DAMAGED.encode(), b""]
+    np.testing.assert_allclose(answer["probabilities"][::2], expected["probabilities"], atol=1e-6)
+    assert answer["top_labels"][::2].numpy().tolist() == expected["top_labels"].numpy().tolist()
+    assert np.isnan(answer["probabilities"][1::2]).all()
+    assert np.isnan(answer["top_scores"][1::2]).all()
+    assert (answer["top_classes"][1::2].numpy() == -1).all()
+    assert (answer["top_labels"][1::2].numpy() == b"").all()
 
 
 def test_versions_count_up_and_are_never_overwritten(run, data_set, tmp_path):
