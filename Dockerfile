@@ -29,7 +29,9 @@ EXPOSE 8500 8501
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/usr/bin/serving_healthcheck.sh"]
 
+# Without the second flag, a config with labels is refused at the start, when no version is loaded yet.
 CMD ["--model_config_file=/models/models.config", \
+     "--allow_version_labels_for_unavailable_models=true", \
      "--enable_batching=true", \
      "--batching_parameters_file=/config/batching.config", \
      "--monitoring_config_file=/config/monitoring.config"]

@@ -50,6 +50,12 @@ COMMANDS = {
     "evaluate": Command("pipelines.commands:evaluate", "train", "Measure a trained model and write a report."),
     "export": Command("pipelines.commands:export", "train", "Publish a trained model for TensorFlow Serving."),
     "verify": Command("pipelines.release_commands:verify", "train", "Compare exported versions with their checksums."),
+    "release list": Command("pipelines.release_commands:list_releases", "train", "Show a model's versions and labels."),
+    "release promote": Command("pipelines.release_commands:promote", "train", "Give a version a label."),
+    "release rollback": Command(
+        "pipelines.release_commands:rollback", "train", "Give the label stable back to the version before."
+    ),
+    "release prune": Command("pipelines.release_commands:prune", "train", "Remove old versions."),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
     "predict": Command("serving.client.command:predict", "client", "Classify pictures with a running server."),
     "import-weights": Command(
@@ -62,7 +68,8 @@ COMMANDS = {
 }
 
 GROUPS = {
-    "data": "Look at a data set, or share the work on it between machines.\n\nExample: cnn-tf data show fashion_mnist"
+    "data": "Look at a data set, or share the work on it between machines.\n\nExample: cnn-tf data show fashion_mnist",
+    "release": "Choose which versions are served as stable and canary.\n\nExample: cnn-tf release promote fashion_mnist 4",
 }
 
 

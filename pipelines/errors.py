@@ -6,7 +6,8 @@
     ├── DataDamaged         files are there but not what they should be
     │   └── TooManyProblems more of them than a person allowed
     ├── RunBusy             another process works on the same folder
-    └── ExportRefused       an exported model does not answer as the trained one does
+    ├── ExportRefused       an exported model does not answer as the trained one does
+    └── ReleaseRefused      a version is worse than the stable one, or damaged
 
 Messages are one line for people: what is wrong, what was expected, what was received, and the way out.
 """
@@ -42,3 +43,7 @@ class RunBusy(PipelineError):
 
 class ExportRefused(PipelineError):
     """The exported model failed its check and was not published."""
+
+
+class ReleaseRefused(PipelineError):
+    """The version may not have the label; nothing was changed."""

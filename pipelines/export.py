@@ -27,7 +27,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import checksums, dataset, files, guards, model_card, saved_model, transforms
+from pipelines import checksums, dataset, files, guards, model_card, releases, saved_model, transforms
 from pipelines.config import DataConfig, ExportConfig
 from pipelines.errors import ExportRefused, UsageError
 from pipelines.manifest import DataSet, Split
@@ -40,7 +40,6 @@ LENIENT = "serving_bytes_lenient"
 TOP_K = 5
 TOLERANCE = 1e-4
 MAX_VERSION = 2**63 - 1
-CONFIG_FILE = "models.config"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 Outputs = dict[str, tf.Tensor]
@@ -103,13 +102,13 @@ def export(
         version = _choose_version(base_path, version)
         with files.folder_aside(base_path / str(version)) as aside:
             _write(model, endpoints, aside)
-            saved_model.require_portable(saved_model.read(aside))
+            saved_model.require_portable(graph := saved_model.read(aside))
             _write_warmup(endpoints, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(model, endpoints, aside, pictures, data.class_names)
-            card = model_card.describe(aside, run, model, data, name=name, version=version, config=config)
+            card = model_card.describe(aside, graph, run, model, data, name=name, version=version, config=config)
             model_card.write(aside, card)
             checksums.write_manifest(aside)
-    files.write(models / CONFIG_FILE, _models_config(models))
+    releases.write_config(models)
     return Export(base_path / str(version), version, difference, len(pictures.images), tuple(endpoints))
 
 
@@ -120,23 +119,8 @@ def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, i
     return Pictures(tf.constant(dataset.pictures(split, data, input_shape)), encoded)
 
 
-def versions(base_path: Path) -> list[int]:
-    """Numbers of the versions in a base path, ascending."""
-    return sorted(int(entry.name) for entry in base_path.glob("*") if entry.name.isdecimal())
-
-
-def _models_config(models: Path) -> str:
-    """Text of a ModelServerConfig that names every model in the folder, as the container sees it: below /models."""
-    names = [entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)]
-    config = '  config {{ name: "{name}" base_path: "/models/{name}" model_platform: "tensorflow" }}\n'
-    return (
-        "# Written by cnn-tf export, for TensorFlow Serving's container: this folder is /models there.\n"
-        "model_config_list {\n" + "".join(config.format(name=name) for name in names) + "}\n"
-    )
-
-
 def _choose_version(base_path: Path, version: int | None) -> int:
-    existing = versions(base_path)
+    existing = releases.versions(base_path)
     if version is None:
         return max(existing, default=0) + 1
     if not 1 <= version <= MAX_VERSION:

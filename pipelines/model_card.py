@@ -12,19 +12,20 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-import keras
 import yaml
 
-from pipelines import saved_model
-from pipelines.config import ExportConfig
 from pipelines.errors import DataDamaged
-from pipelines.manifest import DataSet
-from pipelines.reports.figures import percent
-from pipelines.reports.page import readable_bytes
 from pipelines.runs import LIBRARIES, Run, environment
+
+if TYPE_CHECKING:  # a card is read without them
+    import keras
+
+    from pipelines.config import ExportConfig
+    from pipelines.manifest import DataSet
+    from pipelines.saved_model import Graph
 
 FOLDER = Path("assets.extra")
 JSON_FILE, MARKDOWN_FILE = FOLDER / "model_card.json", FOLDER / "model_card.md"
@@ -41,10 +42,17 @@ def write(folder: Path, card: Card) -> None:
 
 
 def describe(
-    folder: Path, run: Run, model: keras.Model, data: DataSet, *, name: str, version: int, config: ExportConfig
+    folder: Path,
+    graph: Graph,
+    run: Run,
+    model: keras.Model,
+    data: DataSet,
+    *,
+    name: str,
+    version: int,
+    config: ExportConfig,
 ) -> Card:
-    """The card of the model `name`, whose SavedModel is in `folder` already; `model` is the trained one of `run`."""
-    graph = saved_model.read(folder)
+    """The card of the model `name`, whose SavedModel is in `folder` with this graph; `model` is the trained one of `run`."""
     height, width, channels = model.input_shape[1:]
     facts = run.environment
     versions = environment(run.config.seed)
@@ -93,6 +101,9 @@ def read(folder: Path) -> Card | None:
 
 def markdown(card: Card) -> str:
     """The card as a page in Markdown."""
+    from pipelines.reports.figures import percent
+    from pipelines.reports.page import readable_bytes
+
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines", "."),
         undefined=jinja2.StrictUndefined,

@@ -1,13 +1,22 @@
-"""Commands on exported versions. None of them needs TensorFlow."""
+"""Commands on exported versions: `cnn-tf verify`, `cnn-tf release ...`. None of them imports TensorFlow."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from cnn_tf import console
+from pipelines.commands import ModelsFolder
+
+if TYPE_CHECKING:
+    from pipelines.releases import Change
+
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model: its folder in --models.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done, and do nothing.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it whatever the checks say.")]
 
 
 def verify(
@@ -43,3 +52,104 @@ def _versions(path: Path) -> list[Path]:
         f"Expected a version such as models/NAME/3, or a model that has some. Received: {path}, "
         f"{'which has none' if path.is_dir() else 'which is no folder'}."
     )
+
+
+def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> None:
+    """Show the versions of a model: labels, which ones are served, and what their model cards tell.
+
+    Example: cnn-tf release list fashion_mnist
+    """
+    from pipelines import model_card, releases
+
+    base_path = _base_path(models, name)
+    releases.require_model(base_path)
+    released = releases.read(base_path)
+    served = releases.served(base_path, released)
+    table = Table("version", "labels", "served", "accuracy", "pictures", "data", "exported")
+    for column in (0, 3, 4):
+        table.columns[column].justify = "right"
+    for version in releases.versions(base_path):
+        card = model_card.read(base_path / str(version)) or {}
+        evaluation = card.get("evaluation") or {}
+        table.add_row(
+            str(version),
+            ", ".join(label for label, named in released.labels.items() if named == version),
+            "yes" if version in served else "",
+            f"{evaluation['accuracy']:.2%}" if "accuracy" in evaluation else "–",
+            f"{evaluation['examples']:,}" if "examples" in evaluation else "–",
+            str(evaluation.get("data", "–"))[:8],
+            card.get("exported", "–"),
+        )
+    console.out.print(table)
+
+
+def promote(
+    name: ModelName,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="Number of the version.")],
+    label: Annotated[str, typer.Option(help="stable or canary.")] = "stable",
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracy that may be lost against the stable version: 0.01 is 1 %.")
+    ] = 0.0,
+    force: Force = False,
+    dry_run: DryRun = False,
+    models: ModelsFolder = Path("models"),
+) -> None:
+    """Give a version a label, if its files are whole and it is as accurate as the stable one on the same pictures.
+
+    Example: cnn-tf release promote fashion_mnist 4 --label canary
+    """
+    from pipelines import releases
+
+    base_path = _base_path(models, name)
+    served = releases.served(base_path, releases.read(base_path))
+    change = releases.promote(base_path, version, label, tolerance=tolerance, force=force, dry_run=dry_run)
+    _tell(change, dry_run)
+    if change.before not in (None, version) and version not in served:
+        console.note(
+            f"Version {version} was not served until now. A TensorFlow Serving that runs does not move a label to such a "
+            "version: restart it. cnn-tf serve does."
+        )
+
+
+def rollback(
+    name: ModelName, force: Force = False, dry_run: DryRun = False, models: ModelsFolder = Path("models")
+) -> None:
+    """Give the label stable back to the version that had it before.
+
+    Example: cnn-tf release rollback fashion_mnist
+    """
+    from pipelines import releases
+
+    _tell(releases.rollback(_base_path(models, name), force=force, dry_run=dry_run), dry_run)
+
+
+def prune(
+    name: ModelName,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 3,
+    dry_run: DryRun = False,
+    models: ModelsFolder = Path("models"),
+) -> None:
+    """Remove old versions, but none that has a label or that a rollback goes to.
+
+    Example: cnn-tf release prune fashion_mnist --keep 5 --dry-run
+    """
+    from pipelines import releases
+
+    base_path = _base_path(models, name)
+    removed = releases.prune(base_path, keep, dry_run=dry_run)
+    for version in removed:
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {base_path / str(version)}")
+    if not removed:
+        console.note("Nothing to remove.")
+
+
+def _base_path(models: Path, name: str) -> Path:
+    from pipelines import files
+
+    files.require_name("model", name)
+    return models / name
+
+
+def _tell(change: Change, dry_run: bool) -> None:
+    before = "new" if change.before is None else f"was {change.before}"
+    typer.echo(f"{'would be ' if dry_run else ''}{change.label}: {change.after} ({before})")

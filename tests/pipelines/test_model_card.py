@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import CLASS_NAMES
 
-from pipelines import evaluate, model_card
+from pipelines import evaluate, model_card, saved_model
 from pipelines.config import ExportConfig
 from pipelines.runs import Run
 from pipelines.train import load_model
@@ -50,7 +50,8 @@ def test_an_evaluation_is_in_it_with_the_data_it_was_on(version, data_set, workp
     run.evaluation.write_text(json.dumps({"split": "test", "data": "1234", "loss": 0.5, **measured}))
     model = load_model(run.model)
     config = ExportConfig(licence="MIT", max_pixels=10_000)
-    card = model_card.describe(version, run, model, data_set, name="m", version=3, config=config)
+    graph = saved_model.read(version)
+    card = model_card.describe(version, graph, run, model, data_set, name="m", version=3, config=config)
     assert (card["evaluation"]["accuracy"], card["evaluation"]["data"], card["licence"]) == (0.75, "1234", "MIT")
     page = model_card.markdown(card)
     assert page.startswith(

@@ -1,4 +1,4 @@
-"""`cnn-tf verify` as a user meets it."""
+"""`cnn-tf verify` and `cnn-tf release` as a user meets them."""
 
 from __future__ import annotations
 
@@ -48,3 +48,24 @@ def test_verify_wants_a_version_or_a_model(models, path):
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert "Expected a version such as models/NAME/3" in answer.stderr
+
+
+def test_a_release_from_the_list_to_the_prune(models):
+    def release(*arguments):
+        answer = run_cli("release", *arguments, cwd=models.parent)
+        return answer.returncode, answer.stdout.strip(), answer.stderr.strip()
+
+    assert release("promote", "patterns", "1", "--dry-run") == (0, "would be stable: 1 (new)", "")
+    assert release("promote", "patterns", "1") == (0, "stable: 1 (new)", "")
+    code, _, error = release("promote", "patterns", "2")
+    assert code == 1
+    assert "2 is not as it was exported" in error
+    assert release("promote", "patterns", "2", "--force") == (0, "stable: 2 (was 1)", "")
+    assert release("rollback", "patterns") == (0, "stable: 1 (was 2)", "")
+    code, table, _ = release("list", "patterns")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
+    assert code == 0
+    assert [row[:3] for row in rows] == [["1", "stable", "yes"], ["2", "", "yes"]]
+    assert release("prune", "patterns", "--keep", "1") == (0, "", "Nothing to remove.")
+    assert release("promote", "nothing", "1")[0] == 2
+    assert "A model's name" in release("list", "../models/patterns")[2]
