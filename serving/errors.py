@@ -39,6 +39,7 @@ class ServingError(Exception):
         super().__init__(message)
         self.message = message
         self.retry_seconds = retry_seconds  # when to try again, if that is known
+        self.request_id = ""  # by which the server's logs know the call, if a client made it
 
 
 class Cancelled(ServingError):

@@ -14,8 +14,9 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from serving.client import pictures
+from serving.client.core import DEFAULT_TIMEOUT
 from serving.client.pictures import Answer
-from serving.client.predict import DEFAULT_TIMEOUT, PredictClient
+from serving.client.predict import PredictClient
 
 
 def predict(

@@ -5,7 +5,19 @@ from serving.wire.tensors import as_array, fill, to_array
 
 # Full names of the methods, as gRPC spells them.
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
-__all__ = ["CHANNEL_OPTIONS", "GET_MODEL_METADATA", "GET_MODEL_STATUS", "PREDICT", "as_array", "fill", "to_array"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "CLASSIFY",
+    "GET_MODEL_METADATA",
+    "GET_MODEL_STATUS",
+    "PREDICT",
+    "RELOAD_CONFIG",
+    "as_array",
+    "fill",
+    "to_array",
+]

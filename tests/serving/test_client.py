@@ -1,6 +1,10 @@
+"""Both clients, against real servers."""
+
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -10,10 +14,44 @@ import pytest
 from support import CLASS_NAMES
 
 from serving import errors, wire
-from serving.client import PredictClient, pictures
+from serving.client import AsyncPredictClient, PredictClient, Retry, pictures
+from serving.client.core import Core
+from serving.client.steps import Failed
 from serving.wire import messages_pb2
 
+SAFE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 PICTURES = np.zeros((2, 28, 28, 1), np.uint8)
+
+
+class Awaited:
+    """An AsyncPredictClient that is used as if it were a PredictClient, in a loop of its own."""
+
+    def __init__(self, *args, **kwargs):
+        self._loop = asyncio.new_event_loop()
+        self._client = AsyncPredictClient(*args, **kwargs)
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: self._loop.run_until_complete(method(*args, **kwargs))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+        self._loop.close()
+
+
+@pytest.fixture(params=[PredictClient, Awaited])
+def connect(request):
+    """The class of a client."""
+    return request.param
+
+
+@pytest.fixture
+def client(server, connect):
+    with connect(server.grpc_address, "patterns") as connected:
+        yield connected
 
 
 def test_predicts(client):
@@ -25,7 +63,9 @@ def test_predicts(client):
 
 
 def test_nested_lists_and_chosen_outputs(client):
-    with pytest.raises(errors.InvalidArgument, match="uint8 but int64"):
+    with pytest.raises(
+        errors.InvalidArgument, match="must be uint8 .batch, 28, 28, 1.. Received: int64 .2, 28, 28, 1."
+    ):
         client.predict({"images": PICTURES.tolist()})
     assert list(client.predict({"images": PICTURES}, outputs=["top_scores"], version=1)) == ["top_scores"]
 
@@ -63,76 +103,188 @@ def test_there_is_no_call_without_a_timeout(timeout):
         PredictClient("localhost:1", "m", timeout=timeout)
 
 
-def test_nobody_there_is_told_with_the_address():
+def test_nobody_there_is_told_with_the_address(connect):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with (
-        PredictClient(address, "m") as client,
+        connect(address, "m") as client,
         pytest.raises(errors.Unavailable, match=f"No server answers at {address}"),
     ):
         client.predict({"images": PICTURES})
 
 
-def test_a_server_that_never_answers_runs_into_the_timeout():
+def test_a_server_that_never_answers_runs_into_the_timeout(connect):
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        PredictClient(f"127.0.0.1:{silent.getsockname()[1]}", "m", timeout=0.3) as client,
+        connect(f"127.0.0.1:{silent.getsockname()[1]}", "m", timeout=0.3) as client,
         pytest.raises(errors.DeadlineExceeded, match="within the timeout"),
     ):
         client.status()
 
 
-def test_waiting_ends_with_the_reason(server):
-    with PredictClient(server.grpc_address, "none") as client, pytest.raises(errors.NotFound, match="none"):
+def test_waiting_ends_with_the_reason(server, connect):
+    with connect(server.grpc_address, "none") as client, pytest.raises(errors.NotFound, match="none"):
         client.wait_until_ready(timeout=0.3)
 
 
-def test_a_closed_client_says_so(server):
-    with PredictClient(server.grpc_address, "patterns") as client:
-        pass
-    with pytest.raises(errors.Cancelled, match="closed"):
-        client.predict({"images": PICTURES})
+def test_a_closed_client_says_so(server, connect):
+    with connect(server.grpc_address, "patterns") as client:
+        client.status()
+        client.close()
+        with pytest.raises(errors.Cancelled, match="closed"):
+            client.predict({"images": PICTURES})
+
+
+def test_closing_cancels_what_is_under_way():
+    async def ask(address):
+        client = AsyncPredictClient(address, "m")
+        asking = asyncio.create_task(client.status())
+        await asyncio.sleep(0)
+        while not client._methods:
+            await asyncio.sleep(0.01)
+        await client.close()
+        await asking
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(errors.Cancelled, match="closed"):
+        asyncio.run(ask(f"127.0.0.1:{silent.getsockname()[1]}"))
+
+
+def test_a_task_that_is_cancelled_stays_so():
+    async def ask(address):
+        async with AsyncPredictClient(address, "m") as client:
+            await asyncio.wait_for(client.status(timeout=60), 0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(asyncio.TimeoutError):
+        asyncio.run(ask(f"127.0.0.1:{silent.getsockname()[1]}"))
+
+
+def test_many_calls_at_once_in_one_loop(server):
+    async def ask():
+        async with AsyncPredictClient(server.grpc_address, "patterns") as client:
+            return await asyncio.gather(*[client.predict({"images": PICTURES}) for _ in range(20)])
+
+    assert [answer["probabilities"].shape for answer in asyncio.run(ask())] == [(2, 3)] * 20
+
+
+def test_both_clients_have_the_same_methods():
+    def methods(kind):
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert methods(PredictClient) == methods(AsyncPredictClient)
+    for name in ("predict", "signatures", "status", "wait_until_ready", "reload"):
+        assert getattr(PredictClient, name).__doc__ == getattr(AsyncPredictClient, name).__doc__
 
 
 @contextmanager
-def served(answer):
-    """A server that gives `answer(request bytes, context)` to every call; yields a client of it."""
+def served(answer, connect=PredictClient, **options):
+    """A server that gives `answer(request bytes, context)` to every call; yields a client of it, which checks nothing."""
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, details):
             return grpc.unary_unary_rpc_method_handler(answer)
 
-    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Handler()], options=wire.CHANNEL_OPTIONS)
+    server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Handler()], options=wire.CHANNEL_OPTIONS)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with PredictClient(f"127.0.0.1:{port}", "m") as client:
+        with connect(f"127.0.0.1:{port}", "m", check=False, **options) as client:
             yield client
     finally:
         server.stop(None).wait()
 
 
-def test_requests_and_answers_beyond_4_mib():
-    def echo(request, context):
-        response = messages_pb2.PredictResponse()
-        response.outputs["y"].CopyFrom(messages_pb2.PredictRequest.FromString(request).inputs["x"])
-        return response.SerializeToString()
+def echo(request, context):
+    """Answers with the input x as y."""
+    response = messages_pb2.PredictResponse()
+    response.outputs["y"].CopyFrom(messages_pb2.PredictRequest.FromString(request).inputs["x"])
+    return response.SerializeToString()
 
+
+def test_requests_and_answers_beyond_4_mib(connect):
     big = np.random.default_rng(0).random(3_000_000)
-    with served(echo) as client:
+    with served(echo, connect) as client:
         np.testing.assert_array_equal(client.predict({"x": big})["y"], big)
+
+
+class Failing:
+    """Aborts with `code` the first `times`, and answers as `echo` from then on; keeps what it was asked with."""
+
+    def __init__(self, code, times):
+        self.code, self.times, self.asked = code, times, []
+
+    def __call__(self, request, context):
+        self.asked.append((context.time_remaining(), dict(context.invocation_metadata())))
+        if len(self.asked) <= self.times:
+            context.abort(self.code, "as told")
+        return echo(request, context)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_every_grpc_status_becomes_one_of_our_exceptions(code):
-    def abort(request, context):
-        context.abort(code, "as told")
-
-    with served(abort) as client, pytest.raises(errors.ServingError) as error:
+    with served(Failing(code, 99)) as client, pytest.raises(errors.ServingError) as error:
         client.predict({"images": PICTURES})
     assert type(error.value).code == code
     assert "as told" in str(error.value)
     assert (type(error.value) is errors.ServingError) == (code is grpc.StatusCode.UNKNOWN)
+
+
+@pytest.mark.parametrize("code", SAFE)
+def test_asks_again_where_that_is_safe(connect, code):
+    answer = Failing(code, 3)
+    with served(answer, connect, timeout=20) as client:
+        assert client.predict({"x": PICTURES}, request_id="mine")["y"].shape == PICTURES.shape
+    assert len(answer.asked) == 4
+    assert {metadata["x-request-id"] for _, metadata in answer.asked} == {"mine"}
+    assert all(10 < seconds_left <= 20 for seconds_left, _ in answer.asked)
+
+
+def test_all_attempts_share_the_deadline_of_the_call():
+    steps = Core("host:1", "m", timeout=20, retry=Retry(), check=False).predict({"x": PICTURES})
+    first, pause = next(steps), steps.send(Failed(grpc.StatusCode.UNAVAILABLE, ""))
+    assert first.seconds <= 20
+    assert 0 <= pause.seconds <= 0.1
+    assert steps.send(None).seconds < first.seconds
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE", "RESOURCE_EXHAUSTED")]
+)
+def test_asks_nothing_else_again(code):
+    answer = Failing(code, 1)
+    with served(answer) as client, pytest.raises(errors.ServingError):
+        client.predict({"x": PICTURES})
+    assert len(answer.asked) == 1
+
+
+def test_retries_can_be_switched_off_and_are_limited(connect):
+    for retry, attempts in ((None, 1), (Retry(attempts=2, first=0.001), 2)):
+        answer = Failing(grpc.StatusCode.UNAVAILABLE, 99)
+        with served(answer, connect, retry=retry) as client, pytest.raises(errors.Unavailable) as error:
+            client.predict({"x": PICTURES})
+        assert len(answer.asked) == attempts
+        assert error.value.request_id == answer.asked[0][1]["x-request-id"]
+
+
+def test_no_pause_goes_beyond_the_deadline():
+    answer = Failing(grpc.StatusCode.UNAVAILABLE, 999)
+    begin = time.monotonic()
+    with (
+        served(answer, timeout=0.5, retry=Retry(999, first=0.2, longest=60)) as client,
+        pytest.raises(errors.ServingError),
+    ):
+        client.predict({"x": PICTURES})
+    assert time.monotonic() - begin < 5
+    assert len(answer.asked) > 1
+
+
+def test_the_pauses_grow_up_to_the_longest():
+    error = errors.Unavailable("")
+    for attempts, most in ((1, 0.1), (2, 0.2), (5, 1.0), (2000, 1.0)):
+        pauses = [Retry(9999, 0.1, 1.0).pause(error, attempts, 60) for _ in range(300)]
+        assert most / 2 < max(pauses) <= most
+        assert min(pauses) < most / 4
+    with pytest.raises(ValueError, match="attempts >= 1"):
+        Retry(0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,239 @@
+"""All of a client but its input and output: requests, checks, answers, deadlines, retries. See `steps`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import grpc
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from serving import errors, wire
+from serving.client import inputs as checks
+from serving.client.results import Prediction
+from serving.client.retries import NEVER, Retry
+from serving.client.signatures import ModelStatus, Signatures, read_signatures, read_statuses
+from serving.client.steps import Call, Failed, Pause, Steps
+from serving.wire import messages_pb2 as pb
+from serving.wire.tensors import Array
+
+# Seconds a call may take unless the caller says otherwise.
+DEFAULT_TIMEOUT = 10.0
+# Beyond this gRPC's clock runs over.
+MAX_TIMEOUT = 1e8
+# Seconds between two questions whether a server is ready.
+POLL_SECONDS = 0.1
+
+REQUEST_ID = "x-request-id"
+
+
+class Choice(NamedTuple):
+    """Which version of the model: a number, a label, or neither, which is the newest."""
+
+    version: int | None = None
+    label: str | None = None
+
+
+class Limits(NamedTuple):
+    """What all attempts of one call of the user's share: its end, by the monotonic clock, and its id."""
+
+    end: float
+    request_id: str
+
+    def left(self) -> float:
+        """Seconds; gRPC answers with DEADLINE_EXCEEDED for the least."""
+        return max(self.end - time.monotonic(), 1e-3)
+
+
+class Core:
+    """The methods of a client, as steps; the clients' own are made of them.
+
+    All methods raise subclasses of `ServingError`: `Unavailable` if nobody answers, `DeadlineExceeded` after the timeout,
+    `NotFound` for an unknown model or version, `InvalidArgument` for inputs that do not fit. `timeout` is in seconds, for the
+    call and all its retries; None: the client's own.
+    """
+
+    def __init__(self, address: str, model: str, *, timeout: float, retry: Retry | None, check: bool) -> None:
+        require_timeout(timeout)
+        self.address = address
+        self.model = model
+        self._timeout = timeout
+        self._retry = retry or NEVER
+        self._check = check
+        self._known: dict[Choice, tuple[int, Signatures]] = {}
+
+    def predict(
+        self,
+        inputs: Mapping[str, object],
+        *,
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Steps[Prediction]:
+        """Runs the model on `inputs`: arrays, or nested lists of numbers, text or bytes; the first axis is the batch.
+
+        signature: "" means serving_default.  version, label: of the model; without them, the newest.  outputs: names wanted,
+        none means all.  request_id: told to the server for its logs; None makes one.
+        """
+        choice, limits = _choice(version, label), self._limits(timeout, request_id)
+        arrays = yield from self._checked(inputs, signature, choice, limits)
+        request = pb.PredictRequest(model_spec=self._spec(choice, signature), output_filter=outputs)
+        for name, array in arrays.items():
+            wire.fill(request.inputs[name], array)
+        answer = yield from self._ask(wire.PREDICT, request, limits)
+        response = pb.PredictResponse.FromString(answer)
+        answered_by = response.model_spec.version.value
+        self._forget_another(choice, answered_by)
+        return Prediction({name: wire.to_array(tensor) for name, tensor in response.outputs.items()}, answered_by)
+
+    def signatures(
+        self, *, version: int | None = None, label: str | None = None, timeout: float | None = None
+    ) -> Steps[Signatures]:
+        """What the model takes and gives, by signature name. Asks the server each time."""
+        choice = _choice(version, label)
+        return (yield from self._signatures(choice, self._limits(timeout)))
+
+    def status(self, *, timeout: float | None = None) -> Steps[list[ModelStatus]]:
+        """State of every version that the server has seen, the highest first."""
+        return (yield from self._status(self._limits(timeout), self._retry))
+
+    def wait_until_ready(self, timeout: float = 60.0) -> Steps[int]:
+        """Waits until the server answers and a version is available, and returns its number.
+
+        Raises Unavailable or NotFound if that does not come true within `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                statuses = yield from self._status(self._limits(min(max(left, 0.1), self._timeout)), NEVER)
+                return self._available(statuses)
+            except (errors.Unavailable, errors.NotFound, errors.DeadlineExceeded):
+                if left <= 0:
+                    raise
+            yield Pause(min(POLL_SECONDS, left))
+
+    def reload(self, config: str, *, timeout: float | None = None) -> Steps[None]:
+        """Gives the server another list of models, and waits until each new one of them has a version.
+
+        config: all of it, the text of a models.config file: model_config_list { config { name: "m" base_path: "/models/m" } }.
+        What is not in it is unloaded.
+
+        Raises InvalidArgument for a text that says something else, and for models that the server refuses.
+        """
+        try:
+            wanted = text_format.Parse(config, pb.ModelServerConfig())
+        except text_format.ParseError as error:
+            raise errors.InvalidArgument(f"Expected the text of a models.config file: {error}.") from error
+        yield from self._ask(wire.RELOAD_CONFIG, pb.ReloadConfigRequest(config=wanted), self._limits(timeout))
+
+    def _checked(
+        self, inputs: Mapping[str, object], signature: str, choice: Choice, limits: Limits
+    ) -> Steps[dict[str, Array]]:
+        """The arrays of `inputs`, which fit the signature as far as the server tells it."""
+        known = (yield from self._known_signatures(choice, limits)) if self._check else None
+        if known is None:
+            return {name: wire.as_array(value) for name, value in inputs.items()}
+        try:
+            return checks.checked(inputs, signature, known)
+        except errors.ServingError:
+            if choice.version is not None:
+                raise
+        # A newer version may take them.
+        return checks.checked(inputs, signature, (yield from self._signatures(choice, limits)))
+
+    def _known_signatures(self, choice: Choice, limits: Limits) -> Steps[Signatures | None]:
+        """Asks once for each choice. None if the server does not tell."""
+        if choice not in self._known:
+            try:
+                yield from self._signatures(choice, limits)
+            except errors.Unimplemented:
+                return None
+        return self._known[choice][1]
+
+    def _signatures(self, choice: Choice, limits: Limits) -> Steps[Signatures]:
+        request = pb.GetModelMetadataRequest(model_spec=self._spec(choice), metadata_field=["signature_def"])
+        answer = yield from self._ask(wire.GET_MODEL_METADATA, request, limits)
+        response = pb.GetModelMetadataResponse.FromString(answer)
+        found = read_signatures(response)
+        self._known[choice] = response.model_spec.version.value, found
+        return found
+
+    def _forget_another(self, choice: Choice, version: int) -> None:
+        """What is known of the newest, or of a label, is no more once another version answers."""
+        known = self._known.get(choice)
+        if known and known[0] != version:
+            self._known.pop(choice, None)
+
+    def _status(self, limits: Limits, retry: Retry) -> Steps[list[ModelStatus]]:
+        request = pb.GetModelStatusRequest(model_spec=self._spec(Choice()))
+        answer = yield from self._ask(wire.GET_MODEL_STATUS, request, limits, retry)
+        return read_statuses(pb.GetModelStatusResponse.FromString(answer))
+
+    def _available(self, statuses: list[ModelStatus]) -> int:
+        available = [entry.version for entry in statuses if entry.state == "AVAILABLE"]
+        if not available:
+            states = ", ".join(f"{entry.version}: {entry.state} {entry.error}".strip() for entry in statuses)
+            raise errors.NotFound(f"No version of model {self.model} is available at {self.address} ({states}).")
+        return max(available)
+
+    def _spec(self, choice: Choice, signature: str = "") -> pb.ModelSpec:
+        spec = pb.ModelSpec(name=self.model, signature_name=signature)
+        if choice.version is not None:
+            spec.version.value = choice.version
+        elif choice.label is not None:
+            spec.version_label = choice.label
+        return spec
+
+    def _limits(self, timeout: float | None, request_id: str | None = None) -> Limits:
+        seconds = self._timeout if timeout is None else timeout
+        require_timeout(seconds)
+        return Limits(time.monotonic() + seconds, request_id or uuid.uuid4().hex)
+
+    def _ask(self, method: str, request: Message, limits: Limits, retry: Retry | None = None) -> Steps[bytes]:
+        """The answer of the first attempt that has one. retry: None means the client's own."""
+        data, attempts = request.SerializeToString(), 0
+        while True:
+            answer = yield Call(method, data, limits.left(), ((REQUEST_ID, limits.request_id),))
+            if isinstance(answer, bytes):
+                return answer
+            attempts += 1
+            error = self._error(answer, limits)
+            pause = (retry or self._retry).pause(error, attempts, limits.end - time.monotonic())
+            if pause is None:
+                raise error
+            yield Pause(pause)
+
+    def _error(self, failed: Failed | None, limits: Limits) -> errors.ServingError:
+        if failed is None:
+            raise TypeError("A call was not answered.")
+        error = errors.from_code(failed.code, self._explain(failed))
+        error.request_id = limits.request_id
+        error.__cause__ = failed.cause
+        return error
+
+    def _explain(self, failed: Failed) -> str:
+        """GRPC's own texts say little to a person; those of a server are kept as they are."""
+        if failed.code is grpc.StatusCode.UNAVAILABLE and "connect" in failed.details.lower():
+            return f"No server answers at {self.address}. Is it running, and is this its gRPC port? ({failed.details})"
+        if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"{self.address} did not answer within the timeout. ({failed.details})"
+        return failed.details
+
+
+def require_timeout(seconds: float) -> None:
+    """There is no call without an end."""
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < MAX_TIMEOUT:
+        raise ValueError(f"A timeout is a number of seconds above 0 and below {MAX_TIMEOUT:g}. Received: {seconds!r}.")
+
+
+def _choice(version: int | None, label: str | None) -> Choice:
+    if version is not None and label is not None:
+        raise ValueError(f"Pass a version or a label. Received: {version} and {label!r}.")
+    return Choice(version, label)

@@ -1,0 +1,62 @@
+"""What a client's core asks of whoever does its input and output, with threads or with asyncio.
+
+A method of the core is a generator of steps. It is sent what came of each: the answer's bytes of a call, or why it failed;
+nothing of a pause. What it returns is the result; what it raises is for the caller.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import grpc
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Answered = TypeVar("Answered")
+
+
+class Call(NamedTuple):
+    """One attempt at a method (gRPC's full name), which ends within `seconds`; without an answer, it is a Failed."""
+
+    method: str
+    request: bytes
+    seconds: float
+    metadata: tuple[tuple[str, str], ...]
+
+
+class Pause(NamedTuple):
+    """Nothing is done for a while."""
+
+    seconds: float
+
+
+class Failed(NamedTuple):
+    """An attempt that was answered with a status, or not at all."""
+
+    code: grpc.StatusCode
+    details: str
+    cause: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: Any) -> Failed:
+        """What gRPC raised."""
+        return cls(error.code(), error.details() or "", error)
+
+
+Outcome = bytes | Failed | None
+Steps = Generator[Call | Pause, Outcome, Result]
+
+
+def present(method: Callable[..., Steps[Any]]) -> Callable[[Callable[Given, Answered]], Callable[Given, Answered]]:
+    """Gives a client's method, which runs the steps of the core's `method`, its name, signature and docstring."""
+
+    def dress(of_client: Callable[Given, Answered]) -> Callable[Given, Answered]:
+        of_client.__name__, of_client.__doc__ = method.__name__, method.__doc__
+        signature = inspect.signature(method)
+        returned = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
+        of_client.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return of_client
+
+    return dress
