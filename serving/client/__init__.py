@@ -6,9 +6,11 @@ with PredictClient("localhost:8500", "fashion_mnist") as client:
 outputs = client.predict({"image_bytes": [open("boot.png", "rb").read()]}, signature="serving_bytes")
 print(outputs["top_labels"][0], outputs["top_scores"][0])
 
-steps, core          what a client does, as steps that need no input and output; predict and aio take them
-inputs, signatures   what a model takes, and whether it is that;  results  what it answers;  retries  what is asked again
-pictures, command    `cnn-tf predict`
+steps, core                  what a client does, without its input and output; predict and aio do that
+inputs, images, signatures   what a model takes, and whether what was given is that
+results                      what it answers
+retries                      what is asked again
+pictures, command            `cnn-tf predict`
 """
 
 from serving.client.aio import AsyncPredictClient

@@ -13,7 +13,7 @@ from serving import errors, wire
 from serving.client import steps
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
-from serving.client.steps import Call, Failed, Given, Outcome, Pause, Result, Steps
+from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Step, Steps, read
 
 
 def _awaited(
@@ -87,9 +87,11 @@ class AsyncPredictClient:
             result: Result = end.value
             return result
 
-    async def _take(self, step: Call | Pause) -> Outcome:
+    async def _take(self, step: Step) -> Outcome:
         if isinstance(step, Call):
             return await self._call(step)
+        if isinstance(step, Read):
+            return await asyncio.to_thread(read, step)
         await asyncio.sleep(step.seconds)
         return None
 

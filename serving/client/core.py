@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import grpc
@@ -12,13 +12,12 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
-from serving.client import inputs as checks
+from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
 from serving.client.results import Prediction
 from serving.client.retries import NEVER, Retry
 from serving.client.signatures import ModelStatus, Signatures, read_signatures, read_statuses
-from serving.client.steps import Call, Failed, Pause, Steps
+from serving.client.steps import Call, Failed, Outcome, Pause, Read, Steps
 from serving.wire import messages_pb2 as pb
-from serving.wire.tensors import Array
 
 # Seconds a call may take unless the caller says otherwise.
 DEFAULT_TIMEOUT = 10.0
@@ -67,7 +66,7 @@ class Core:
 
     def predict(
         self,
-        inputs: Mapping[str, object],
+        inputs: object,
         *,
         signature: str = "",
         version: int | None = None,
@@ -76,15 +75,22 @@ class Core:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Steps[Prediction]:
-        """Runs the model on `inputs`: arrays, or nested lists of numbers, text or bytes; the first axis is the batch.
+        """Runs the model on pictures, or on inputs by name.
 
-        signature: "" means serving_default.  version, label: of the model; without them, the newest.  outputs: names wanted,
-        none means all.  request_id: told to the server for its logs; None makes one.
+        inputs: one picture or a list of them: encoded, as bytes or the path of a file; or as an array (height, width,
+            channels), nested lists, or a picture of PIL; an array of them all has the batch as its first axis. Encoded ones
+            go to the signature serving_bytes, others to serving_default.
+            Or a dict of all inputs by name: arrays or nested lists, the first axis is the batch; a pathlib.Path is read.
+        signature: "" means the above, and serving_default for named inputs.  version, label: of the model; without them, the
+            newest.  outputs: names wanted, none means all.  request_id: told to the server for its logs; None makes one.
+
+        Raises InvalidArgument for inputs of another data type or shape, before they are sent; OSError for a file that cannot be
+        read.
         """
         choice, limits = _choice(version, label), self._limits(timeout, request_id)
-        arrays = yield from self._checked(inputs, signature, choice, limits)
-        request = pb.PredictRequest(model_spec=self._spec(choice, signature), output_filter=outputs)
-        for name, array in arrays.items():
+        fitting = yield from self._fitting(inputs, signature, choice, limits)
+        request = pb.PredictRequest(model_spec=self._spec(choice, fitting.signature), output_filter=outputs)
+        for name, array in fitting.arrays.items():
             wire.fill(request.inputs[name], array)
         answer = yield from self._ask(wire.PREDICT, request, limits)
         response = pb.PredictResponse.FromString(answer)
@@ -133,20 +139,19 @@ class Core:
             raise errors.InvalidArgument(f"Expected the text of a models.config file: {error}.") from error
         yield from self._ask(wire.RELOAD_CONFIG, pb.ReloadConfigRequest(config=wanted), self._limits(timeout))
 
-    def _checked(
-        self, inputs: Mapping[str, object], signature: str, choice: Choice, limits: Limits
-    ) -> Steps[dict[str, Array]]:
-        """The arrays of `inputs`, which fit the signature as far as the server tells it."""
+    def _fitting(self, given: object, signature: str, choice: Choice, limits: Limits) -> Steps[Inputs]:
+        """What is sent of `given`; it fits the signature as far as the server tells it."""
+        given = yield from _with_contents(given)
         known = (yield from self._known_signatures(choice, limits)) if self._check else None
         if known is None:
-            return {name: wire.as_array(value) for name, value in inputs.items()}
+            return unchecked(given, signature)
         try:
-            return checks.checked(inputs, signature, known)
+            return checked(given, signature, known)
         except errors.ServingError:
             if choice.version is not None:
                 raise
         # A newer version may take them.
-        return checks.checked(inputs, signature, (yield from self._signatures(choice, limits)))
+        return checked(given, signature, (yield from self._signatures(choice, limits)))
 
     def _known_signatures(self, choice: Choice, limits: Limits) -> Steps[Signatures | None]:
         """Asks once for each choice. None if the server does not tell."""
@@ -210,8 +215,8 @@ class Core:
                 raise error
             yield Pause(pause)
 
-    def _error(self, failed: Failed | None, limits: Limits) -> errors.ServingError:
-        if failed is None:
+    def _error(self, failed: Outcome, limits: Limits) -> errors.ServingError:
+        if not isinstance(failed, Failed):
             raise TypeError("A call was not answered.")
         error = errors.from_code(failed.code, self._explain(failed))
         error.request_id = limits.request_id
@@ -231,6 +236,17 @@ def require_timeout(seconds: float) -> None:
     """There is no call without an end."""
     if not isinstance(seconds, (int, float)) or not 0 < seconds < MAX_TIMEOUT:
         raise ValueError(f"A timeout is a number of seconds above 0 and below {MAX_TIMEOUT:g}. Received: {seconds!r}.")
+
+
+def _with_contents(given: object) -> Steps[object]:
+    """`given`, with the contents of files in place of their names."""
+    named = files(given)
+    if not named:
+        return given
+    contents = yield Read(named)
+    if not isinstance(contents, list):
+        raise TypeError("Files were not read.")
+    return with_contents(given, iter(contents))
 
 
 def _choice(version: int | None, label: str | None) -> Choice:

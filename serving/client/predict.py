@@ -13,7 +13,7 @@ from serving import errors, wire
 from serving.client import steps
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
-from serving.client.steps import Call, Failed, Given, Outcome, Pause, Result, Steps
+from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Step, Steps, read
 
 
 def _blocking(
@@ -92,9 +92,11 @@ class PredictClient:
             result: Result = end.value
             return result
 
-    def _take(self, step: Call | Pause) -> Outcome:
+    def _take(self, step: Step) -> Outcome:
         if isinstance(step, Call):
             return self._call(step)
+        if isinstance(step, Read):
+            return read(step)
         time.sleep(step.seconds)
         return None
 

@@ -1,13 +1,14 @@
 """What a client's core asks of whoever does its input and output, with threads or with asyncio.
 
-A method of the core is a generator of steps. It is sent what came of each: the answer's bytes of a call, or why it failed;
-nothing of a pause. What it returns is the result; what it raises is for the caller.
+A method of the core is a generator of steps. It is sent what came of each: the answer's bytes of a call, or why it failed; the
+contents of files; nothing of a pause. What it returns is the result; what it raises is for the caller.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import grpc
@@ -32,6 +33,12 @@ class Pause(NamedTuple):
     seconds: float
 
 
+class Read(NamedTuple):
+    """The contents of files are wanted."""
+
+    files: list[Path]
+
+
 class Failed(NamedTuple):
     """An attempt that was answered with a status, or not at all."""
 
@@ -45,8 +52,14 @@ class Failed(NamedTuple):
         return cls(error.code(), error.details() or "", error)
 
 
-Outcome = bytes | Failed | None
-Steps = Generator[Call | Pause, Outcome, Result]
+Step = Call | Pause | Read
+Outcome = bytes | Failed | list[bytes] | None
+Steps = Generator[Step, Outcome, Result]
+
+
+def read(step: Read) -> list[bytes]:
+    """What is in the files. Raises OSError."""
+    return [file.read_bytes() for file in step.files]
 
 
 def present(method: Callable[..., Steps[Any]]) -> Callable[[Callable[Given, Answered]], Callable[Given, Answered]]:

@@ -63,10 +63,10 @@ def test_predicts(client):
 
 
 def test_nested_lists_and_chosen_outputs(client):
-    with pytest.raises(
-        errors.InvalidArgument, match="must be uint8 .batch, 28, 28, 1.. Received: int64 .2, 28, 28, 1."
-    ):
-        client.predict({"images": PICTURES.tolist()})
+    expected = client.predict({"images": PICTURES})["logits"]
+    np.testing.assert_array_equal(client.predict({"images": PICTURES.tolist()})["logits"], expected)
+    with pytest.raises(errors.InvalidArgument, match="uint8 .batch, 28, 28, 1.. Received: float64 .2, 28, 28, 1."):
+        client.predict({"images": (PICTURES + 0.5).tolist()})
     assert list(client.predict({"images": PICTURES}, outputs=["top_scores"], version=1)) == ["top_scores"]
 
 
