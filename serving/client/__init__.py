@@ -3,11 +3,11 @@
 from serving.client import PredictClient
 
 with PredictClient("localhost:8500", "fashion_mnist") as client:
-outputs = client.predict({"image_bytes": [open("boot.png", "rb").read()]}, signature="serving_bytes")
-print(outputs["top_labels"][0], outputs["top_scores"][0])
+prediction = client.predict("boot.png")
+print(prediction.label, prediction.probability)
 
 steps, core                  what a client does, without its input and output; predict and aio do that
-inputs, images, signatures   what a model takes, and whether what was given is that
+inputs, images, examples     what was given, as what the model takes;  signatures  what that is
 results                      what it answers
 retries                      what is asked again
 pictures, command            `cnn-tf predict`
@@ -15,7 +15,7 @@ pictures, command            `cnn-tf predict`
 
 from serving.client.aio import AsyncPredictClient
 from serving.client.predict import PredictClient
-from serving.client.results import Prediction
+from serving.client.results import Prediction, Predictions, Score
 from serving.client.retries import Retry
 from serving.client.signatures import ModelStatus, Signature, TensorSpec
 from serving.errors import ServingError
@@ -25,7 +25,9 @@ __all__ = [
     "ModelStatus",
     "PredictClient",
     "Prediction",
+    "Predictions",
     "Retry",
+    "Score",
     "ServingError",
     "Signature",
     "TensorSpec",

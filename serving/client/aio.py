@@ -66,6 +66,7 @@ class AsyncPredictClient:
         return self._core.model
 
     predict = _awaited(Core.predict)
+    classify = _awaited(Core.classify)
     signatures = _awaited(Core.signatures)
     status = _awaited(Core.status)
     wait_until_ready = _awaited(Core.wait_until_ready)

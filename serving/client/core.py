@@ -12,8 +12,9 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
+from serving.client.examples import serialized_input
 from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
-from serving.client.results import Prediction
+from serving.client.results import Predictions, read_classes
 from serving.client.retries import NEVER, Retry
 from serving.client.signatures import ModelStatus, Signatures, read_signatures, read_statuses
 from serving.client.steps import Call, Failed, Outcome, Pause, Read, Steps
@@ -74,7 +75,7 @@ class Core:
         outputs: Sequence[str] = (),
         timeout: float | None = None,
         request_id: str | None = None,
-    ) -> Steps[Prediction]:
+    ) -> Steps[Predictions]:
         """Runs the model on pictures, or on inputs by name.
 
         inputs: one picture or a list of them: encoded, as bytes or the path of a file; or as an array (height, width,
@@ -96,7 +97,33 @@ class Core:
         response = pb.PredictResponse.FromString(answer)
         answered_by = response.model_spec.version.value
         self._forget_another(choice, answered_by)
-        return Prediction({name: wire.to_array(tensor) for name, tensor in response.outputs.items()}, answered_by)
+        arrays = {name: wire.to_array(tensor) for name, tensor in response.outputs.items()}
+        return Predictions(arrays, answered_by, limits.request_id)
+
+    def classify(
+        self,
+        examples: object,
+        *,
+        signature: str = "classify",
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Steps[Predictions]:
+        """Asks TensorFlow Serving's Classify API, whose answers are named classes with scores.
+
+        examples: one or a list of them: an encoded picture, as bytes or the path of a file, which becomes the feature
+            image/encoded; or a dict of features, {name: number, text, bytes, or a list of one kind}.
+        signature: one that takes tf.Examples; "" means serving_default.  The others are as in predict.
+
+        Raises InvalidArgument for what is no example; FailedPrecondition for a signature that is not of this kind; OSError for
+        a file that cannot be read.
+        """
+        choice, limits = _choice(version, label), self._limits(timeout, request_id)
+        packed = serialized_input((yield from _with_contents(examples)))
+        request = pb.ExamplesRequest(model_spec=self._spec(choice, signature), input=packed)
+        answer = yield from self._ask(wire.CLASSIFY, request, limits)
+        return read_classes(pb.ClassificationResponse.FromString(answer), limits.request_id)
 
     def signatures(
         self, *, version: int | None = None, label: str | None = None, timeout: float | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.client.predict import PredictClient
+from serving.client.results import Score
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
@@ -28,7 +29,7 @@ class Answer:
     """What the model says of one file: class names with probabilities, the best first; or why it cannot say."""
 
     path: Path
-    top: list[tuple[str, float]] = field(default_factory=list)
+    top: list[Score] = field(default_factory=list)
     version: int | None = None
     error: str | None = None
 
@@ -107,19 +108,15 @@ def _ask(client: PredictClient, pictures: Sequence[tuple[Path, bytes]]) -> list[
     if not pictures:
         return []
     try:
-        outputs = client.predict({INPUT: [encoded for _, encoded in pictures]}, signature=SIGNATURE, outputs=OUTPUTS)
+        predictions = client.predict(
+            {INPUT: [encoded for _, encoded in pictures]}, signature=SIGNATURE, outputs=OUTPUTS
+        )
     except InvalidArgument as error:
         if len(pictures) == 1:
             return [Answer(pictures[0][0], error=f"the model refuses it: {_first_line(error)}")]
         # The server names no file; one by one, each finds its own answer or error.
         return [answer for picture in pictures for answer in _ask(client, [picture])]
-    rows = zip(pictures, outputs["top_labels"], outputs["top_scores"], strict=True)
-    return [
-        Answer(
-            path, [(label.decode(), float(score)) for label, score in zip(labels, scores, strict=True)], outputs.version
-        )
-        for (path, _), labels, scores in rows
-    ]
+    return [Answer(path, each.top(), each.version) for (path, _), each in zip(pictures, predictions, strict=True)]
 
 
 def _first_line(error: InvalidArgument) -> str:

@@ -73,6 +73,7 @@ class PredictClient:
         return self._core.model
 
     predict = _blocking(Core.predict)
+    classify = _blocking(Core.classify)
     signatures = _blocking(Core.signatures)
     status = _blocking(Core.status)
     wait_until_ready = _blocking(Core.wait_until_ready)

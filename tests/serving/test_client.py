@@ -62,12 +62,17 @@ def test_predicts(client):
     np.testing.assert_allclose(outputs["probabilities"].sum(axis=1), 1, atol=1e-5)
 
 
+def test_classifies(client):
+    with pytest.raises(errors.InvalidArgument, match="Picture 0 of the batch is no JPEG"):
+        client.classify([b"no picture"])
+
+
 def test_nested_lists_and_chosen_outputs(client):
     expected = client.predict({"images": PICTURES})["logits"]
     np.testing.assert_array_equal(client.predict({"images": PICTURES.tolist()})["logits"], expected)
     with pytest.raises(errors.InvalidArgument, match="uint8 .batch, 28, 28, 1.. Received: float64 .2, 28, 28, 1."):
         client.predict({"images": (PICTURES + 0.5).tolist()})
-    assert list(client.predict({"images": PICTURES}, outputs=["top_scores"], version=1)) == ["top_scores"]
+    assert list(client.predict({"images": PICTURES}, outputs=["top_scores"], version=1).arrays) == ["top_scores"]
 
 
 def test_tells_what_the_model_takes_and_gives(client):
@@ -171,7 +176,7 @@ def test_both_clients_have_the_same_methods():
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert methods(PredictClient) == methods(AsyncPredictClient)
-    for name in ("predict", "signatures", "status", "wait_until_ready", "reload"):
+    for name in ("predict", "classify", "signatures", "status", "wait_until_ready", "reload"):
         assert getattr(PredictClient, name).__doc__ == getattr(AsyncPredictClient, name).__doc__
 
 
