@@ -9,11 +9,12 @@ print(prediction.label, prediction.probability)
 steps, core                  what a client does, without its input and output; predict and aio do that
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is
 results                      what it answers
-retries                      what is asked again
+connection, retries          whom to ask, and when to ask again
 pictures, command            `cnn-tf predict`
 """
 
 from serving.client.aio import AsyncPredictClient
+from serving.client.connection import Connection, Tls
 from serving.client.predict import PredictClient
 from serving.client.results import Prediction, Predictions, Score
 from serving.client.retries import Retry
@@ -22,6 +23,7 @@ from serving.errors import ServingError
 
 __all__ = [
     "AsyncPredictClient",
+    "Connection",
     "ModelStatus",
     "PredictClient",
     "Prediction",
@@ -31,4 +33,5 @@ __all__ = [
     "ServingError",
     "Signature",
     "TensorSpec",
+    "Tls",
 ]

@@ -9,8 +9,9 @@ from typing import Any, Concatenate
 
 import grpc
 
-from serving import errors, wire
+from serving import errors
 from serving.client import steps
+from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
 from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Step, Steps, read
@@ -34,17 +35,29 @@ class AsyncPredictClient:
 
     def __init__(
         self,
-        address: str,
+        address: Address,
         model: str,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
+        hedge_after: float | None = None,
+        connection: Connection = DEFAULT_CONNECTION,
         check: bool = True,
     ) -> None:
         """As `PredictClient`."""
-        self._core = Core(address, model, timeout=timeout, retry=retry, check=check)
+        self._core = Core(
+            address,
+            model,
+            timeout=timeout,
+            retry=retry,
+            hedge_after=hedge_after,
+            connection=connection,
+            check=check,
+        )
+        self._address = address
+        self._connection = connection
         self._channel: Any = None
-        self._methods: dict[str, Callable[..., Any]] = {}
+        self._methods: dict[str, Any] = {}
         self._closed = False
 
     async def __aenter__(self) -> AsyncPredictClient:
@@ -97,9 +110,10 @@ class AsyncPredictClient:
         return None
 
     async def _call(self, call: Call) -> bytes | Failed:
+        if call.hedge_after is not None and call.hedge_after < call.seconds:
+            return await self._hedged(call, call.hedge_after)
         try:
-            method = self._method(call.method)
-            answer: bytes = await method(call.request, timeout=call.seconds, metadata=call.metadata)
+            answer: bytes = await self._method(call.method)(call.request, timeout=call.seconds, metadata=call.metadata)
         except grpc.RpcError as error:
             return Failed.of(error)
         except asyncio.CancelledError as error:
@@ -108,11 +122,27 @@ class AsyncPredictClient:
             raise
         return answer
 
-    def _method(self, name: str) -> Callable[..., Any]:
+    async def _hedged(self, call: Call, seconds: float) -> bytes | Failed:
+        """The first answer of at most two attempts, or the last one's failure."""
+        attempts = [asyncio.create_task(self._call(call._replace(hedge_after=None)))]
+        try:
+            await asyncio.wait(attempts, timeout=seconds)
+            if not attempts[0].done():
+                attempts.append(asyncio.create_task(self._call(call.hedge())))
+            for ended in asyncio.as_completed(attempts):
+                outcome = await ended
+                if not isinstance(outcome, Failed):
+                    break
+            return outcome
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+
+    def _method(self, name: str) -> Any:
         if self._closed:
             raise errors.Cancelled("This client is closed.")
         if self._channel is None:  # a channel belongs to the loop that runs when it is made
-            self._channel = grpc.aio.insecure_channel(self.address, options=wire.CHANNEL_OPTIONS)
+            self._channel = self._connection.aio_channel(self._address)
         if name not in self._methods:
             self._methods[name] = self._channel.unary_unary(name)
         return self._methods[name]

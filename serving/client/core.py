@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
+from serving.client.connection import Address, Connection, target
 from serving.client.examples import serialized_input
 from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
 from serving.client.results import Predictions, read_classes
@@ -56,12 +57,26 @@ class Core:
     call and all its retries; None: the client's own.
     """
 
-    def __init__(self, address: str, model: str, *, timeout: float, retry: Retry | None, check: bool) -> None:
+    def __init__(
+        self,
+        address: Address,
+        model: str,
+        *,
+        timeout: float,
+        retry: Retry | None,
+        hedge_after: float | None,
+        connection: Connection,
+        check: bool,
+    ) -> None:
         require_timeout(timeout)
-        self.address = address
+        if hedge_after is not None:
+            require_timeout(hedge_after)
+        self.address = target(address)
         self.model = model
         self._timeout = timeout
         self._retry = retry or NEVER
+        self._hedge_after = hedge_after
+        self._connection = connection
         self._check = check
         self._known: dict[Choice, tuple[int, Signatures]] = {}
 
@@ -93,7 +108,7 @@ class Core:
         request = pb.PredictRequest(model_spec=self._spec(choice, fitting.signature), output_filter=outputs)
         for name, array in fitting.arrays.items():
             wire.fill(request.inputs[name], array)
-        answer = yield from self._ask(wire.PREDICT, request, limits)
+        answer = yield from self._ask(wire.PREDICT, request, limits, hedge_after=self._hedge_after)
         response = pb.PredictResponse.FromString(answer)
         answered_by = response.model_spec.version.value
         self._forget_another(choice, answered_by)
@@ -122,7 +137,7 @@ class Core:
         choice, limits = _choice(version, label), self._limits(timeout, request_id)
         packed = serialized_input((yield from _with_contents(examples)))
         request = pb.ExamplesRequest(model_spec=self._spec(choice, signature), input=packed)
-        answer = yield from self._ask(wire.CLASSIFY, request, limits)
+        answer = yield from self._ask(wire.CLASSIFY, request, limits, hedge_after=self._hedge_after)
         return read_classes(pb.ClassificationResponse.FromString(answer), limits.request_id)
 
     def signatures(
@@ -228,11 +243,19 @@ class Core:
         require_timeout(seconds)
         return Limits(time.monotonic() + seconds, request_id or uuid.uuid4().hex)
 
-    def _ask(self, method: str, request: Message, limits: Limits, retry: Retry | None = None) -> Steps[bytes]:
+    def _ask(
+        self,
+        method: str,
+        request: Message,
+        limits: Limits,
+        retry: Retry | None = None,
+        hedge_after: float | None = None,
+    ) -> Steps[bytes]:
         """The answer of the first attempt that has one. retry: None means the client's own."""
         data, attempts = request.SerializeToString(), 0
         while True:
-            answer = yield Call(method, data, limits.left(), ((REQUEST_ID, limits.request_id),))
+            metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata())
+            answer = yield Call(method, data, limits.left(), metadata, hedge_after)
             if isinstance(answer, bytes):
                 return answer
             attempts += 1

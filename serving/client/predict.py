@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -9,8 +10,9 @@ from typing import Any, Concatenate
 
 import grpc
 
-from serving import errors, wire
+from serving import errors
 from serving.client import steps
+from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
 from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Step, Steps, read
@@ -36,23 +38,38 @@ class PredictClient:
 
     def __init__(
         self,
-        address: str,
+        address: Address,
         model: str,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = DEFAULT_RETRY,
+        hedge_after: float | None = None,
+        connection: Connection = DEFAULT_CONNECTION,
         check: bool = True,
     ) -> None:
-        """Connects to `address` ("host:port") at the first call.
+        """Connects at the first call.
 
+        address: "host:port"; a list of "IP:PORT", or one of gRPC's names such as dns:///host:port, of servers that take turns.
         timeout: seconds that a call may take, with its retries; each call can have its own.  retry: None for never.
+        hedge_after: seconds after which predict and classify, still without an answer, ask a second time; None: never. A value
+            that 95 % of the answers stay below cuts the slowest off for 5 % more requests.
+        connection: TLS, token, gzip, interceptors, gRPC's service config.
         check: whether the server is asked once what the model takes, and inputs are held against it before they are sent.
 
-        Raises ValueError for a timeout that is not a positive number of seconds.
+        Raises ValueError for a timeout that is not a positive number of seconds, or addresses that are none; OSError for a
+        certificate's file that cannot be read.
         """
-        self._core = Core(address, model, timeout=timeout, retry=retry, check=check)
-        self._channel = grpc.insecure_channel(address, options=wire.CHANNEL_OPTIONS)
-        self._methods: dict[str, Callable[..., Any]] = {}
+        self._core = Core(
+            address,
+            model,
+            timeout=timeout,
+            retry=retry,
+            hedge_after=hedge_after,
+            connection=connection,
+            check=check,
+        )
+        self._channel = connection.channel(address)
+        self._methods: dict[str, Any] = {}
 
     def __enter__(self) -> PredictClient:
         return self
@@ -102,12 +119,40 @@ class PredictClient:
         return None
 
     def _call(self, call: Call) -> bytes | Failed:
-        if call.method not in self._methods:
-            self._methods[call.method] = self._channel.unary_unary(call.method)
         try:
-            answer: bytes = self._methods[call.method](call.request, timeout=call.seconds, metadata=call.metadata)
+            if call.hedge_after is not None and call.hedge_after < call.seconds:
+                return self._hedged(call, call.hedge_after)
+            answer: bytes = self._method(call)(call.request, timeout=call.seconds, metadata=call.metadata)
         except grpc.RpcError as error:
             return Failed.of(error)
         except ValueError as error:  # gRPC's word for a closed channel
             raise errors.Cancelled(f"This client is closed ({error}).") from error
         return answer
+
+    def _hedged(self, call: Call, seconds: float) -> bytes:
+        """The first answer of at most two attempts. Raises RpcError, the last one's, if there is none."""
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        attempts = [self._start(call, done)]
+        try:
+            try:
+                ended = done.get(timeout=seconds)
+            except queue.Empty:
+                attempts.append(self._start(call.hedge(), done))
+                ended = done.get()
+                if ended.code() is not grpc.StatusCode.OK:
+                    ended = done.get()
+            answer: bytes = ended.result()
+            return answer
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+
+    def _start(self, call: Call, done: queue.SimpleQueue[Any]) -> Any:
+        attempt = self._method(call).future(call.request, timeout=call.seconds, metadata=call.metadata)
+        attempt.add_done_callback(done.put)
+        return attempt
+
+    def _method(self, call: Call) -> Any:
+        if call.method not in self._methods:
+            self._methods[call.method] = self._channel.unary_unary(call.method)
+        return self._methods[call.method]

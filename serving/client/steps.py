@@ -19,12 +19,21 @@ Answered = TypeVar("Answered")
 
 
 class Call(NamedTuple):
-    """One attempt at a method (gRPC's full name), which ends within `seconds`; without an answer, it is a Failed."""
+    """One attempt at a method (gRPC's full name), which ends within `seconds`; without an answer, it is a Failed.
+
+    hedge_after: seconds after which, if there is no answer yet, the same is sent a second time; the first answer counts, and
+        the other attempt is cancelled. None: never.
+    """
 
     method: str
     request: bytes
     seconds: float
     metadata: tuple[tuple[str, str], ...]
+    hedge_after: float | None = None
+
+    def hedge(self) -> Call:
+        """The second attempt."""
+        return self._replace(seconds=max(self.seconds - (self.hedge_after or 0), 1e-3), hedge_after=None)
 
 
 class Pause(NamedTuple):

@@ -5,47 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from concurrent import futures
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
 import pytest
+from clients import Failing, echo, served
 from support import CLASS_NAMES
 
-from serving import errors, wire
+from serving import errors
 from serving.client import AsyncPredictClient, PredictClient, Retry, pictures
-from serving.client.core import Core
 from serving.client.steps import Failed
-from serving.wire import messages_pb2
 
 SAFE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 PICTURES = np.zeros((2, 28, 28, 1), np.uint8)
-
-
-class Awaited:
-    """An AsyncPredictClient that is used as if it were a PredictClient, in a loop of its own."""
-
-    def __init__(self, *args, **kwargs):
-        self._loop = asyncio.new_event_loop()
-        self._client = AsyncPredictClient(*args, **kwargs)
-
-    def __getattr__(self, name):
-        method = getattr(self._client, name)
-        return lambda *args, **kwargs: self._loop.run_until_complete(method(*args, **kwargs))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-        self._loop.close()
-
-
-@pytest.fixture(params=[PredictClient, Awaited])
-def connect(request):
-    """The class of a client."""
-    return request.param
 
 
 @pytest.fixture
@@ -180,48 +152,10 @@ def test_both_clients_have_the_same_methods():
         assert getattr(PredictClient, name).__doc__ == getattr(AsyncPredictClient, name).__doc__
 
 
-@contextmanager
-def served(answer, connect=PredictClient, **options):
-    """A server that gives `answer(request bytes, context)` to every call; yields a client of it, which checks nothing."""
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, details):
-            return grpc.unary_unary_rpc_method_handler(answer)
-
-    server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Handler()], options=wire.CHANNEL_OPTIONS)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with connect(f"127.0.0.1:{port}", "m", check=False, **options) as client:
-            yield client
-    finally:
-        server.stop(None).wait()
-
-
-def echo(request, context):
-    """Answers with the input x as y."""
-    response = messages_pb2.PredictResponse()
-    response.outputs["y"].CopyFrom(messages_pb2.PredictRequest.FromString(request).inputs["x"])
-    return response.SerializeToString()
-
-
 def test_requests_and_answers_beyond_4_mib(connect):
     big = np.random.default_rng(0).random(3_000_000)
     with served(echo, connect) as client:
         np.testing.assert_array_equal(client.predict({"x": big})["y"], big)
-
-
-class Failing:
-    """Aborts with `code` the first `times`, and answers as `echo` from then on; keeps what it was asked with."""
-
-    def __init__(self, code, times):
-        self.code, self.times, self.asked = code, times, []
-
-    def __call__(self, request, context):
-        self.asked.append((context.time_remaining(), dict(context.invocation_metadata())))
-        if len(self.asked) <= self.times:
-            context.abort(self.code, "as told")
-        return echo(request, context)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
@@ -244,7 +178,8 @@ def test_asks_again_where_that_is_safe(connect, code):
 
 
 def test_all_attempts_share_the_deadline_of_the_call():
-    steps = Core("host:1", "m", timeout=20, retry=Retry(), check=False).predict({"x": PICTURES})
+    with PredictClient("host:1", "m", timeout=20, check=False) as client:
+        steps = client._core.predict({"x": PICTURES})
     first, pause = next(steps), steps.send(Failed(grpc.StatusCode.UNAVAILABLE, ""))
     assert first.seconds <= 20
     assert 0 <= pause.seconds <= 0.1

@@ -1,0 +1,77 @@
+"""Clients of both kinds, used alike, and servers that fail as a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent import futures
+from contextlib import contextmanager
+
+import grpc
+
+from serving import wire
+from serving.client import AsyncPredictClient, PredictClient
+from serving.wire import messages_pb2
+
+
+class Awaited:
+    """An AsyncPredictClient that is used as if it were a PredictClient, in a loop of its own."""
+
+    def __init__(self, *args, **kwargs):
+        self._loop = asyncio.new_event_loop()
+        self._client = AsyncPredictClient(*args, **kwargs)
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: self._loop.run_until_complete(method(*args, **kwargs))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+        self._loop.close()
+
+
+@contextmanager
+def serving(answer):
+    """A server that gives `answer(request bytes, context)` to every call; yields its address."""
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    with futures.ThreadPoolExecutor(4) as threads:
+        server = grpc.server(threads, handlers=[Handler()], options=wire.CHANNEL_OPTIONS)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(None).wait()
+
+
+@contextmanager
+def served(answer, connect=PredictClient, **options):
+    """A client of a server that gives `answer(request bytes, context)` to every call; it checks nothing."""
+    with serving(answer) as address, connect(address, "m", check=False, **options) as client:
+        yield client
+
+
+def echo(request, context):
+    """Answers with the input x as y."""
+    response = messages_pb2.PredictResponse()
+    response.outputs["y"].CopyFrom(messages_pb2.PredictRequest.FromString(request).inputs["x"])
+    return response.SerializeToString()
+
+
+class Failing:
+    """Aborts with `code` the first `times`, and answers as `echo` from then on; keeps what it was asked with."""
+
+    def __init__(self, code, times):
+        self.code, self.times, self.asked = code, times, []
+
+    def __call__(self, request, context):
+        self.asked.append((context.time_remaining(), dict(context.invocation_metadata())))
+        if len(self.asked) <= self.times:
+            context.abort(self.code, "as told")
+        return echo(request, context)
