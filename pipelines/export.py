@@ -137,10 +137,14 @@ def _endpoints(
     model: keras.Model, data: DataConfig, class_names: list[str], config: ExportConfig = DEFAULTS
 ) -> dict[str, _Endpoint]:
     input_shape = model.input_shape[1:]
-    decode_one = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
+    # Signatures call these functions, of which the graph has one each.
+    transform = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
+    decode_one = _in_graph(transform, tf.TensorSpec((), tf.string))
     guarded = decode_one, tf.TensorSpec(input_shape, tf.uint8), config.max_pixels
-    decode, decode_each = guards.decode_all(*guarded), guards.decode_each(*guarded)
-    serve_images = _serve_images(model, class_names)
+    images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    decode = _in_graph(guards.decode_all(*guarded), image_bytes)
+    serve_images: Serve = _in_graph(_serve_images(model, class_names), images)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
         return serve_images(decode(image_bytes))
@@ -156,16 +160,20 @@ def _endpoints(
         outputs = serve_bytes(features[ENCODED])
         return {"classes": outputs["top_labels"], "scores": outputs["top_scores"]}
 
-    images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
-    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
     endpoints = {
         "serving_default": _Endpoint(serve_images, images, lambda pictures: pictures.images),
         "serving_bytes": _Endpoint(serve_bytes, image_bytes, lambda pictures: pictures.encoded),
         "classify": _Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _examples),
     }
     if config.lenient:
+        decode_each = guards.decode_each(*guarded)
         endpoints[LENIENT] = _Endpoint(serve_bytes_lenient, image_bytes, lambda pictures: pictures.encoded)
     return endpoints
+
+
+def _in_graph(function: Callable[[tf.Tensor], Any], spec: tf.TensorSpec) -> Callable[[tf.Tensor], Any]:
+    """What it computes, traced: a tf.function would be traced again by each that calls it, and kept twice."""
+    return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()  # type: ignore[no-any-return]
 
 
 def _blank_unless(valid: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
@@ -196,12 +204,12 @@ def _serve_images(model: keras.Model, class_names: list[str]) -> Serve:
 
 
 def _write(model: keras.Model, endpoints: dict[str, _Endpoint], folder: Path) -> None:
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name, endpoint in endpoints.items():
-        archive.add_endpoint(name, tf.function(endpoint.serve, input_signature=[endpoint.spec]))
+    # Variables and signatures. Keras' own archive adds all layers as objects, which no server reads.
+    module = tf.Module()
+    module.variables_of_the_model = [variable.value for variable in model.variables]
+    signatures = {name: _in_graph(endpoint.serve, endpoint.spec) for name, endpoint in endpoints.items()}
     try:
-        archive.write_out(folder, verbose=False)
+        tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:
         raise OSError(f"The model could not be written: {' '.join(error.message.split())}") from error
 
