@@ -36,6 +36,9 @@ Cache = Callable[[Make, Content], Make]
 
 Place = Literal["auto", "memory", "disk", "none"]
 
+as_it_is = tf.autograph.experimental.do_not_convert
+"""A function for a pipeline, whose Python TensorFlow need not translate first: nothing here branches on tensors in Python."""
+
 BUDGET = 2**30
 """Bytes of decoded pictures that `auto` keeps in memory."""
 
@@ -104,7 +107,7 @@ def on_disk(make: Make, content: Content, folder: Path, report: Callable[[str], 
     file = folder / f"{content.key}.tfrecord"
     if not file.exists():
         report(f"Writing {content.examples:,} decoded pictures to {file} ({content.size / 1e6:,.1f} MB)")
-        _write(file, tf.data.Dataset.range(content.examples).map(make, num_parallel_calls=tf.data.AUTOTUNE))
+        _write(file, tf.data.Dataset.range(content.examples).map(as_it_is(make), num_parallel_calls=tf.data.AUTOTUNE))
     record = file.stat().st_size // max(content.examples, 1)  # pictures of one size make records of one size
     numbers = np.arange(content.examples, dtype=np.int64)
     read = Shards([str(file)], np.zeros_like(numbers), numbers * record).reader()

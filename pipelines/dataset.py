@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipelines import augment, transforms
-from pipelines.cache import Cache, Content, Make, no_cache
+from pipelines.cache import Cache, Content, Make, as_it_is, no_cache
 from pipelines.config import DataConfig, TrainConfig
 from pipelines.data_service import distribute
 from pipelines.errors import DataDamaged
@@ -56,10 +56,10 @@ def for_training(
     mixed = augment.mix(config.augment, num_classes)
     batch_size = config.data.batch_size
     if service is None:
-        examples = _positions(split, config, first_step).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        return examples.batch(batch_size).map(mixed).prefetch(2)
-    examples = _endless_positions(config, first_step).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = examples.batch(batch_size, drop_remainder=True).map(mixed)
+        examples = _positions(split, config, first_step).map(as_it_is(read), num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.batch(batch_size).map(as_it_is(mixed)).prefetch(2)
+    examples = _endless_positions(config, first_step).map(as_it_is(read), num_parallel_calls=tf.data.AUTOTUNE)
+    batches = examples.batch(batch_size, drop_remainder=True).map(as_it_is(mixed))
     return distribute(batches, range(first_step, steps(split, config)), batch_size, service).prefetch(2)
 
 
@@ -81,7 +81,7 @@ def for_evaluation(
     pixels = decoded(split, data, input_shape, cache)
     labels, ids = tf.constant(split.labels), tf.constant(split.ids, tf.string)
     dataset = tf.data.Dataset.range(len(split)).map(
-        lambda number: {"image": pixels(number), "label": labels[number], "id": ids[number]},
+        as_it_is(lambda number: {"image": pixels(number), "label": labels[number], "id": ids[number]}),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.batch(batch_size).prefetch(2)

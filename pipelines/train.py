@@ -298,7 +298,7 @@ def make_step(model: keras.Model) -> Step:
         model.optimizer.apply(gradients, model.trainable_variables)
         return _Sums(tf.reduce_sum(losses), _count_correct(batch["label"], logits))
 
-    traced: Step = tf.function(step, reduce_retracing=True)
+    traced: Step = tf.function(step, autograph=False, reduce_retracing=True)
     return traced
 
 
@@ -350,7 +350,7 @@ def _make_validation(model: keras.Model, plan: _Plan) -> Validation:
 
 def predict_logits(model: keras.Model, batches: tf.data.Dataset) -> tf.Tensor:
     """(N, classes) logits of all examples of batches as `dataset.for_evaluation` has them, in order."""
-    infer = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    infer = tf.function(lambda images: model(images, training=False), autograph=False, reduce_retracing=True)
     return tf.concat([infer(batch["image"]) for batch in dataset.reading(batches)], axis=0)
 
 

@@ -169,7 +169,7 @@ def _pillow_decodes(name: str, data: bytes) -> bool:
 @functools.cache
 def _decoder() -> Callable[[tf.Tensor], tf.Tensor]:
     signature = [tf.TensorSpec((), tf.string)]
-    function = tf.function(transforms.decode(3), input_signature=signature)
+    function = tf.function(transforms.decode(3), input_signature=signature, autograph=False)
     # Without the search for a graph that fits the input, which takes time at each picture.
     decode: Callable[[tf.Tensor], tf.Tensor] = function.get_concrete_function()
     return decode
