@@ -45,6 +45,9 @@ SPARE_BATCHES = 64
 PATIENCE_SECONDS = 120.0
 
 Batch = dict[str, Any]
+Asked = queue.SimpleQueue[int]
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")]
 
@@ -128,7 +131,7 @@ def dispatcher(
 
     Example: cnn-tf data dispatcher --work-dir service
     """
-    with _asked_to_stop() as stop:
+    with _asked_to_stop() as asked:
         import_tensorflow()
         import tensorflow as tf
 
@@ -141,7 +144,7 @@ def dispatcher(
             server = tf.data.experimental.service.DispatchServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        _serve(f"Ready. Dispatcher: {server.target}", stop)
+        _serve(f"Ready. Dispatcher: {server.target}", asked)
 
 
 def worker(
@@ -153,7 +156,7 @@ def worker(
 
     Example: cnn-tf data worker --dispatcher localhost:5050
     """
-    with _asked_to_stop() as stop:
+    with _asked_to_stop() as asked:
         address = _address(dispatcher, "HOST:PORT")
         _require_reachable(*address, patience=CONNECT_SECONDS)  # it may be just starting, too
         import_tensorflow()
@@ -166,24 +169,27 @@ def worker(
             server = tf.data.experimental.service.WorkerServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        _serve(f"Ready. Worker: {server._address}", stop)  # no public name tells the port that was free
+        _serve(f"Ready. Worker: {server._address}", asked)  # no public name tells the port that was free
 
 
-def _serve(ready: str, stop: threading.Event) -> NoReturn:
+def _serve(ready: str, asked: Asked) -> NoReturn:
     """Ends the process: TensorFlow would wait, up to a minute, for batches that nobody wants any more."""
     typer.echo(ready)
-    stop.wait()
+    asked.get()
     sys.stdout.flush()
     os._exit(0)
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Gives what SIGTERM and Ctrl-C set."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+def _asked_to_stop() -> Iterator[Asked]:
+    """Gives what SIGTERM and Ctrl-C put something into.
+
+    No threading.Event: if the handler ran while the main thread holds its lock to begin a wait, it would wait for ever.
+    """
+    asked: Asked = queue.SimpleQueue()
+    before = {number: signal.signal(number, lambda number, _: asked.put(number)) for number in STOP_SIGNALS}
     try:
-        yield stop
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -18,19 +18,20 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
     A second Ctrl-C interrupts at once. Outside of the main thread, where Python allows no handlers, nothing is changed.
     """
-    asked = threading.Event()
+    asked = False
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
-        asked.set()
+        asked = True
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: asked
         return
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield lambda: asked
     finally:
         for number, old in before.items():
             signal.signal(number, old)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from serving import errors
 from serving.server import command_line, imports, live, logs, memory
 from serving.server.flags import Flags
 from serving.server.security import gate, tls
+from serving.server.stopping import StopRequest
 
 if TYPE_CHECKING:
     from serving.server.config import ModelConfig
@@ -93,22 +93,14 @@ def run(flags: Flags, failed: Failed = _failed) -> int:
 
 
 def _serve(flags: Flags, models: list[ModelConfig]) -> int:
-    stopping = threading.Event()
-
-    def stop(*_: object) -> None:
-        # A second Ctrl-C ends at once, even while TensorFlow does something that knows no signals.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    stop = StopRequest()
     with live.busy("Loading the models"):
         server = _server(flags, models)
-        _start(server, stopping)
-    if not stopping.is_set():
+        _start(server, stop)
+    if not stop.is_made():
         _announce(server, flags)
         with _shown(server, flags):
-            stopping.wait()
+            stop.wait()
     logging.info("Stopping: finishing the requests under way; Ctrl-C ends at once")
     if not server.stop(flags.drain_seconds):
         logging.error("Abandoning requests that take longer than --drain_seconds=%g", flags.drain_seconds)
@@ -117,7 +109,7 @@ def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     return 0
 
 
-def _start(server: ModelServer, stopping: threading.Event) -> None:
+def _start(server: ModelServer, stop: StopRequest) -> None:
     """Loads the models and opens the ports, unless told to stop meanwhile. Raises ServingError."""
     failures: list[Exception] = []
 
@@ -129,7 +121,7 @@ def _start(server: ModelServer, stopping: threading.Event) -> None:
 
     starting = threading.Thread(target=start, name="start", daemon=True)
     starting.start()
-    while starting.is_alive() and not stopping.is_set():
+    while starting.is_alive() and not stop.is_made():
         starting.join(0.1)
     if failures:
         raise failures[0]
