@@ -13,8 +13,9 @@ import cnn_tf
 from cnn_tf import alexnet, vgg
 from cnn_tf.promises import PROMISES
 
-# These have more, or wider ones, of the blocks of a smaller sibling, and nothing else: `make test-deep` runs them.
+# These have more, or wider ones, of the blocks of smaller siblings, and nothing else: `make test-deep` runs them.
 DEEP = {
+    *("densenet121", "googlenet", "resnet50_v2"),
     *("vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
     *(
         "alexnet_one_tower",
