@@ -17,7 +17,7 @@ engine         a SavedModel or a TFLite model as functions on arrays, as fast as
 The life of a model:
 
 storage        which versions lie in a base path; completeness and bundle: whether all their files are there
-config         which models to serve; policies and labels of their versions; config_polling reads its file again and again
+config         which models to serve; policies and labels of their versions; config_polling looks for it again and again
 model          one model: loads, swaps and unloads its versions (versions, retries, memory)
 loading        a version's folder to a servable that is warm (warmup, session_config)
 

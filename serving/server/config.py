@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from serving.errors import InvalidArgument
-from serving.server import storage, text_proto
+from serving.server import imports, storage, text_proto
 from serving.server.policies import All, Latest, Specific, VersionPolicy
 
 if TYPE_CHECKING:
     from tensorflow_serving.config import model_server_config_pb2
 
 PLATFORM = "tensorflow"
+CONFIG_FILE = "models.config"
 _TENSORFLOW_TYPE = 1  # ModelType.TENSORFLOW, which came before platforms
 
 
@@ -45,14 +46,21 @@ class ModelConfig:
 def from_folder(models: Path) -> list[ModelConfig]:
     """Every folder below `models` that holds at least one version, under its own name.
 
-    Raises InvalidArgument if there is none.
+    Which versions, and their labels, as the file models.config beside them tells, if one is there: cnn-tf export and cnn-tf
+    release write it. Its base paths are those in TensorFlow Serving's container.
+
+    Raises InvalidArgument if there is none, or for a wrong file.
     """
     if not models.is_dir():
         kind = "a file" if models.exists() else "nothing is there"
         raise InvalidArgument(f"Expected a folder of models, such as models/. Received: {models} ({kind}).")
     folders = [entry for entry in sorted(models.iterdir()) if entry.is_dir() and storage.scan(entry).versions]
     if folders:
-        return [ModelConfig(entry.name, entry.absolute()) for entry in folders]
+        told = {config.name: config for config in _read_if_there(models / CONFIG_FILE)}
+        return [
+            replace(told.get(entry.name, ModelConfig(entry.name, entry)), base_path=entry.absolute())
+            for entry in folders
+        ]
     is_model = storage.scan(models).versions
     if storage.has_graph(models):
         hint = f"It is a version itself: pass {models.absolute().parent.parent}."
@@ -61,12 +69,17 @@ def from_folder(models: Path) -> list[ModelConfig]:
     raise InvalidArgument(f"Expected folders NAME/VERSION/saved_model.pb below {models}. Found none. {hint}")
 
 
+def _read_if_there(path: Path) -> list[ModelConfig]:
+    return from_file(path) if path.is_file() else []
+
+
 def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
     """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument.
 
     A file without `model_config_list` serves nothing; a later reload may name models.
     """
-    from tensorflow_serving.config import model_server_config_pb2  # brings TensorFlow, some seconds
+    imports.tensorflow()  # brought by the messages that describe the file; takes some seconds
+    from tensorflow_serving.config import model_server_config_pb2
 
     message = model_server_config_pb2.ModelServerConfig()
     config = text_proto.read(path, message, "tensorflow.serving.ModelServerConfig")

@@ -1,9 +1,10 @@
-"""Reads the model config file again and again, for `--model_config_file_poll_wait_seconds`."""
+"""Looks again and again which models to serve: in the model config file, or in the folder of models."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from serving import errors
@@ -13,23 +14,27 @@ from serving.server.manager import Manager
 _log = logging.getLogger(__name__)
 
 
-class ConfigPoller:
-    """Applies the file to the manager each period, also when it has not changed; errors are only logged."""
+class ConfigPoller(ABC):
+    """Applies what it finds to the manager each period; errors are only logged."""
 
-    def __init__(self, manager: Manager, file: Path, seconds: float) -> None:
+    def __init__(self, manager: Manager, place: Path, seconds: float) -> None:
         self._manager = manager
-        self._file = file
+        self._place = place
         self._seconds = seconds
         self._stopping = threading.Event()
         self._problem = ""
-        self._thread = threading.Thread(target=self._run, name="config-file", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="config", daemon=True)
+
+    @abstractmethod
+    def _look(self) -> None:
+        """Reads and applies it once. Raises ServingError."""
 
     def start(self) -> None:
-        """Reads the file for the first time after one period."""
+        """Looks for the first time after one period."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Reads it no more."""
+        """Looks no more."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -37,18 +42,35 @@ class ConfigPoller:
             self.apply()
 
     def apply(self) -> None:
-        """Reads and applies the file once."""
+        """Looks once."""
         try:
-            self._manager.reload(config.from_file(self._file, self._manager.configs), defer_labels=True)
+            self._look()
         except errors.ServingError as error:
             self._report(error.message)
         except Exception:
-            _log.exception("Applying %s failed", self._file)
+            _log.exception("Applying %s failed", self._place)
         else:
             self._report("")
 
     def _report(self, problem: str) -> None:
-        """Logs a problem with the file once, not at every look."""
+        """Logs a problem once, not at every look."""
         if problem and problem != self._problem:
-            _log.error("Cannot apply %s: %s", self._file, problem)
+            _log.error("Cannot apply %s: %s", self._place, problem)
         self._problem = problem
+
+
+class FilePoller(ConfigPoller):
+    """For `--model_config_file_poll_wait_seconds`: applies the file also when it has not changed, as the original does."""
+
+    def _look(self) -> None:
+        self._manager.reload(config.from_file(self._place, self._manager.configs), defer_labels=True)
+
+
+class FolderPoller(ConfigPoller):
+    """For a folder of models: new ones are served too, and labels move. What is served stays without its folder."""
+
+    def _look(self) -> None:
+        served = {one.name: one for one in self._manager.configs}
+        wanted = {**served, **{one.name: one for one in config.from_folder(self._place)}}
+        if wanted != served:
+            self._manager.reload(list(wanted.values()), defer_labels=True)

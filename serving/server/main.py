@@ -173,7 +173,6 @@ def _models(flags: Flags) -> list[ModelConfig]:
     from serving.server import config
 
     if flags.model_config_file:
-        imports.tensorflow()  # brought by the messages that describe the file
         return config.from_file(flags.model_config_file)
     if flags.models:
         return config.from_folder(flags.models)

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 from serving.server import completeness, examples, inference, memory, model_service
 from serving.server.calls import Call, Methods, Unary, by_path
 from serving.server.config import ModelConfig
-from serving.server.config_polling import ConfigPoller
+from serving.server.config_polling import ConfigPoller, FilePoller, FolderPoller
 from serving.server.flags import Flags
 from serving.server.health import Health
 from serving.server.loading import Loader
@@ -194,6 +194,8 @@ def _manager_settings(flags: Flags) -> Settings:
 
 def _poller(flags: Flags, manager: Manager) -> ConfigPoller | None:
     seconds = flags.model_config_file_poll_wait_seconds
-    if flags.model_config_file is None or seconds <= 0:
-        return None
-    return ConfigPoller(manager, flags.model_config_file, seconds)
+    if flags.model_config_file and seconds > 0:
+        return FilePoller(manager, flags.model_config_file, seconds)
+    if flags.models and flags.file_system_poll_wait_seconds > 0:
+        return FolderPoller(manager, flags.models, flags.file_system_poll_wait_seconds)
+    return None

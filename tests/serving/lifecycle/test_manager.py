@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -9,9 +10,10 @@ from fake_models import check, publish, remove
 from support import until
 
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound, ServingError
+from serving.server import config
 from serving.server import model as model_module
 from serving.server.config import ModelConfig
-from serving.server.config_polling import ConfigPoller
+from serving.server.config_polling import FilePoller, FolderPoller
 from serving.server.manager import Manager, Settings
 from serving.server.policies import All
 
@@ -239,7 +241,7 @@ class TestConfigFile:
         publish(tmp_path / "a", 1)
         publish(tmp_path / "b", 1)
         self.write(tmp_path, "a")
-        poller = ConfigPoller(manager, tmp_path / "models.config", 0.01)
+        poller = FilePoller(manager, tmp_path / "models.config", 0.01)
         poller.start()
         until(lambda: manager.readiness() == {"a": True})
         self.write(tmp_path, "a", "a")
@@ -253,11 +255,49 @@ class TestConfigFile:
         manager = serve()
         publish(tmp_path / "a", 1)
         self.write(tmp_path, "a")
-        poller = ConfigPoller(manager, tmp_path / "models.config", 1000)
+        poller = FilePoller(manager, tmp_path / "models.config", 1000)
         poller.apply()
         manager.reload([])
         poller.apply()
         assert manager.readiness() == {"a": True}
+
+
+class TestModelsFolder:
+    def write(self, tmp_path, **labels):
+        told = "".join(f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items())
+        numbers = " ".join(f"versions: {version}" for version in {*labels.values(), 3})
+        row = f'name: "m" base_path: "/models/m" model_platform: "tensorflow" {told}'
+        policy = f"model_version_policy {{ specific {{ {numbers} }} }}"
+        (tmp_path / "models.config").write_text(f"model_config_list {{ config {{ {row} {policy} }} }}")
+
+    def test_versions_and_labels_are_those_of_the_file_beside_the_models(self, tmp_path):
+        for version in (1, 2, 3):
+            publish(tmp_path / "m", version)
+        publish(tmp_path / "other", 7)
+        self.write(tmp_path, stable=1)
+        models = {model.name: model for model in config.from_folder(tmp_path)}
+        assert (models["m"].base_path, models["m"].labels) == (tmp_path / "m", {"stable": 1})
+        assert models["m"].policy.wanted([1, 2, 3]) == {1, 3}
+        assert models["other"] == ModelConfig("other", tmp_path / "other")
+
+    def test_labels_move_new_models_come_and_nothing_goes_with_its_folder(self, tmp_path, serve, caplog):
+        for version in (1, 2, 3):
+            publish(tmp_path / "m", version)
+        self.write(tmp_path, stable=1)
+        manager = serve(*config.from_folder(tmp_path))
+        poller = FolderPoller(manager, tmp_path, 0.01)
+        poller.start()
+        until(lambda: lend_version(manager, "stable") == 1)
+        publish(tmp_path / "other", 7)
+        self.write(tmp_path, stable=2)
+        until(lambda: manager.readiness() == {"m": True, "other": True} and lend_version(manager, "stable") == 2)
+        (tmp_path / "models.config").write_text("half")
+        until(lambda: "Cannot apply" in caplog.text)
+        shutil.rmtree(tmp_path / "other")
+        self.write(tmp_path, stable=3)
+        until(lambda: lend_version(manager, "stable") == 3)
+        poller.stop()
+        assert set(manager.names) == {"m", "other"}
 
 
 def test_a_stop_in_time(tmp_path, loader):
