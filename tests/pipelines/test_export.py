@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from encoded_pictures import chunk, png
-from support import CLASS_NAMES, until
+from support import CLASS_NAMES, load_servable, until
 
 from pipelines import export, guards
 from pipelines.config import DataConfig, ExportConfig
@@ -39,6 +39,12 @@ def test_signatures_and_names(loaded):
     assert default.structured_input_signature[1]["images"].dtype == tf.uint8
     assert encoded.structured_input_signature[1]["image_bytes"].dtype == tf.string
     assert set(classify.structured_outputs) == {"classes", "scores"}
+
+
+def test_the_embedded_server_freezes_it(workplace):
+    servable = load_servable(workplace / "models" / "patterns" / "1")
+    assert servable.summary.startswith("frozen")
+    servable.close()
 
 
 def test_all_signatures_answer_as_the_keras_model(loaded, run, data_set):

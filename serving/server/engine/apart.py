@@ -51,7 +51,8 @@ class Apart:
                 added.CopyFrom(node)
                 added.input[:] = [self._fed.get(edge, edge) for edge in node.input]
         self.graph.library.function.extend(inlining.needed(self.graph.node, self._library))
-        self.signatures = {**signatures, APART: self._ends}
+        kept = {name: _without(names, signature) for name, signature in signatures.items()}
+        self.signatures = {**kept, APART: self._ends}
 
     def _feed(self, node: node_def_pb2.NodeDef) -> None:
         for index, dtype in enumerate(inlining.output_types(node, self._library)):
@@ -91,6 +92,15 @@ class Apart:
             if node.name in self._waits:
                 lost = self._waits[node.name] - grappler.reachable(whole, [node.name])
                 node.input.extend(f"^{name}" for name in sorted(lost))
+
+
+def _without(names: set[str], signature: meta_graph_pb2.SignatureDef) -> meta_graph_pb2.SignatureDef:
+    """The signature, without the outputs of these nodes."""
+    kept = meta_graph_pb2.SignatureDef(inputs=signature.inputs)
+    for name, info in signature.outputs.items():
+        if node_of(info.name) not in names:
+            kept.outputs[name].CopyFrom(info)
+    return kept
 
 
 def _fetched(signatures: Signatures) -> set[str]:

@@ -28,7 +28,12 @@ LARGE = 64 * 1024
 # How the names of the constants that are weights begin.
 WEIGHTS = "weights/"
 # Operations that are marked as having state, but keep none between calls.
-HARMLESS = frozenset({"Assert", "ReadVariableOp", "Placeholder", "If", "Case", "While", "StatefulPartitionedCall"})
+HARMLESS = frozenset(
+    {
+        *("Assert", "ReadVariableOp", "Placeholder", "If", "Case", "While", "StatefulPartitionedCall"),
+        *("TensorDataset", "TensorSliceDataset", "DatasetToSingleElement"),  # a pipeline within one call
+    }
+)
 
 
 @dataclass

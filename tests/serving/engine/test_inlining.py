@@ -120,6 +120,31 @@ def test_loop_that_weights_flow_into_answers_as_before(tmp_path):
     engine.close()
 
 
+def by_condition(texts):
+    return tf.cond(tf.size(texts) > 1, lambda: tf.strings.to_number(texts), lambda: -tf.strings.to_number(texts))
+
+
+def by_pipeline(texts):
+    numbers = tf.data.Dataset.from_tensor_slices(texts).map(tf.strings.to_number)
+    return numbers.batch(tf.size(texts, tf.int64)).get_single_element()
+
+
+@pytest.mark.parametrize("prepare", [by_condition, by_pipeline])
+def test_what_prepares_for_another_signature_may_be_a_condition_or_a_pipeline(tmp_path, prepare):
+    weight = tf.Variable(2.0)
+    texts = tf.TensorSpec((None,), tf.string, name="texts")
+    prepared = tf.function(prepare, input_signature=[texts]).get_concrete_function()
+    path = saved_models.save(
+        tmp_path / "1",
+        serving_default=(saved_models.using(weight)(lambda x: {"y": x * weight}), tf.TensorSpec((None,), tf.float32)),
+        texts=(saved_models.using(weight)(lambda texts: {"y": prepared(texts) * weight}), texts),
+    )
+    engine = load(path, EngineOptions())
+    assert engine.summary.startswith("frozen")
+    np.testing.assert_array_equal(run(engine, np.array([b"1", b"5"], object), signature="texts")[0], [2, 10])
+    engine.close()
+
+
 def test_function_that_xla_compiles_stays_a_call(tmp_path):
     compiled = tf.function(lambda x: x * 2 + 1, jit_compile=True)
     path = saved_models.save(tmp_path / "1", serving_default=(lambda x: {"y": compiled(x)}, ROWS))
