@@ -125,6 +125,22 @@ def tensorflow_1(folder: Path, *, as_text: bool = False, resources: bool = False
     return folder
 
 
+def several_of_one_input(folder: Path) -> Path:
+    """Of TensorFlow 1: serving_default float x (B,) -> 2 x; "double", "twice" and "more" text x (B,) -> 2 x, 2 x, x + 2."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        x, text = v1.placeholder(tf.float32, (None,)), v1.placeholder(tf.string, (None,))
+        w = v1.get_variable("w", initializer=2.0, use_resource=True)
+        number = tf.strings.to_number(text)
+        outputs = {"double": number * w, "twice": number * w, "more": number + w}
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        signatures = {name: _definition({"x": text}, {"y": y}) for name, y in outputs.items()}
+        signatures["serving_default"] = _definition({"x": x}, {"y": x * w})
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return folder
+
+
 def initialised(folder: Path) -> Path:
     """Float (B,) -> float (B,), x + w, with w saved as 2 and set to 7 by the initialiser, which runs later."""
     with tf.Graph().as_default(), v1.Session() as session:

@@ -57,6 +57,9 @@ class SavedModelEngine:
         for shared in self._shared.values():
             if set(feeds) == set(shared.feeds) and set(fetches) <= set(shared.fetches):
                 return self._prepared(shared, feeds, fetches)
+            # MultiInference asks for results of several signatures at once; the graph has no shared one's own.
+            if set(feeds) == set(shared.feeds) and not set(fetches).isdisjoint(shared.fetches):
+                return self._apart(shared, feeds, fetches)
         whole = self._whole(feeds, fetches) if self._is_large else (feeds, fetches)
         if whole == (feeds, fetches):
             if self._crooked.leads_to(fetches):
@@ -73,6 +76,18 @@ class SavedModelEngine:
 
         def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
             return base(*prepare(*arrays, seconds=seconds), seconds=seconds)
+
+        return call
+
+    def _apart(self, shared: Shared, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Function:
+        """What a shared signature computes of `fetches`, and the rest, in two calls."""
+        parts = [tuple(f for f in fetches if (f in shared.fetches) == is_shared) for is_shared in (True, False)]
+        functions = [self.function(feeds, part) for part in parts]
+        order = _positions([*parts[0], *parts[1]], fetches)
+
+        def call(*arrays: Any, seconds: float | None = None) -> list[Any]:
+            results = [result for function in functions for result in function(*arrays, seconds=seconds)]
+            return [results[index] for index in order]
 
         return call
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -237,4 +238,14 @@ def test_functions_made_late_have_all_weights(network):
     expected = run(engine, X)[0]
     engine._functions.clear()
     np.testing.assert_array_equal(run(engine, X)[0], expected)
+    engine.close()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["double", "twice", "more"])))
+def test_results_of_several_signatures_come_from_one_call(tmp_path, order):
+    engine = load(saved_models.several_of_one_input(tmp_path / "1"), EngineOptions())
+    fetches = tuple(fetch for name in order for fetch in saved_models.ends(engine.signatures[name])[1])
+    answers = engine.function(saved_models.ends(engine.signatures["more"])[0], fetches)(np.array([b"1", b"5"], object))
+    expected = {"double": [2, 10], "twice": [2, 10], "more": [3, 7]}
+    np.testing.assert_array_equal(answers, [expected[name] for name in order])
     engine.close()
