@@ -106,8 +106,8 @@ def promote(
     _tell(change, dry_run)
     if change.before not in (None, version) and version not in served:
         console.note(
-            f"Version {version} was not served until now. A TensorFlow Serving that runs does not move a label to such a "
-            "version: restart it. cnn-tf serve does."
+            f"Version {version} was not served until now. cnn-tf serve loads it and then moves the label. A TensorFlow Serving "
+            "that runs moves no label to such a version: restart it."
         )
 
 
@@ -129,7 +129,7 @@ def prune(
     dry_run: DryRun = False,
     models: ModelsFolder = Path("models"),
 ) -> None:
-    """Remove old versions, but none that has a label or that a rollback goes to.
+    """Remove old versions, but none that has a label or that a rollback goes to; damaged ones are no reason to.
 
     Example: cnn-tf release prune fashion_mnist --keep 5 --dry-run
     """

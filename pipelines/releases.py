@@ -153,18 +153,25 @@ def rollback(base_path: Path, *, force: bool = False, dry_run: bool = False) -> 
 
 
 def prune(base_path: Path, keep: int, *, dry_run: bool = False) -> list[int]:
-    """Removes all but the `keep` newest versions and those that are named; returns which. Raises UsageError."""
+    """Removes the versions older than the `keep` newest that are whole, but for those that are named; returns which.
+
+    Raises UsageError.
+    """
     if keep < 1:
         raise UsageError(f"At least one version must be kept. Received: {keep}.")
     require_model(base_path)
     with _held(base_path, dry_run):
         named = read(base_path).named
-        removed = [version for version in versions(base_path)[:-keep] if version not in named]
+        whole = [version for version in versions(base_path) if not checksums.findings(base_path / str(version))]
+        old = [version for version in versions(base_path) if len(whole) >= keep and version < whole[-keep]]
+        removed = [version for version in old if version not in named]
         for version in [] if dry_run else removed:
             # Away as a whole for a server that looks on; what a killed process leaves, the next lock clears.
             aside = Path(tempfile.mkdtemp(prefix=files.ASIDE, dir=base_path))
             (base_path / str(version)).rename(aside / str(version))
             shutil.rmtree(aside)
+        if removed and not dry_run:
+            write_config(base_path.parent)
     return removed
 
 

@@ -138,6 +138,23 @@ def test_prune_keeps_the_newest_and_what_is_named(base_path):
     assert releases.rollback(base_path).after == 2
 
 
+def test_what_is_damaged_is_not_kept_in_place_of_what_is_whole(base_path):
+    releases.promote(base_path, 1)
+    with next(path for path in (base_path / "4").rglob("*") if path.is_file()).open("ab") as file:
+        file.write(b"!")
+    assert releases.prune(base_path, 1) == [2]
+    assert releases.versions(base_path) == [1, 3, 4]
+
+
+def test_what_was_pruned_is_in_no_config(base_path):
+    releases.promote(base_path, 1)
+    config = base_path.parent / releases.CONFIG_FILE
+    assert "versions: 1 versions: 4 " in config.read_text()
+    add_version(base_path, 5, 0.9)
+    assert releases.prune(base_path, 1) == [2, 3, 4]
+    assert "versions: 1 versions: 5 " in config.read_text()
+
+
 def test_a_dry_run_writes_nothing(base_path):
     before = sorted(base_path.parent.rglob("*"))
     assert releases.promote(base_path, 1, dry_run=True) == Change("stable", None, 1)
