@@ -67,10 +67,18 @@ class FilePoller(ConfigPoller):
 
 
 class FolderPoller(ConfigPoller):
-    """For a folder of models: new ones are served too, and labels move. What is served stays without its folder."""
+    """For a folder of models: new ones are served too, and labels move. What is served stays without its folder.
+
+    Applied is what has changed in the folder, so a list of models that a client gave stays until then.
+    """
+
+    def __init__(self, manager: Manager, place: Path, seconds: float) -> None:
+        super().__init__(manager, place, seconds)
+        self._known = manager.configs
 
     def _look(self) -> None:
-        served = {one.name: one for one in self._manager.configs}
-        wanted = {**served, **{one.name: one for one in config.from_folder(self._place)}}
-        if wanted != served:
+        found = config.from_folder(self._place)
+        if found != self._known:
+            wanted = {one.name: one for one in (*self._manager.configs, *found)}
             self._manager.reload(list(wanted.values()), defer_labels=True)
+            self._known = found

@@ -299,6 +299,18 @@ class TestModelsFolder:
         poller.stop()
         assert set(manager.names) == {"m", "other"}
 
+    def test_what_a_client_asked_for_stays_until_the_folder_changes(self, tmp_path, serve):
+        publish(tmp_path / "m", 1)
+        publish(tmp_path / "other", 7)
+        manager = serve(*config.from_folder(tmp_path))
+        poller = FolderPoller(manager, tmp_path, 1000)
+        manager.reload([ModelConfig("m", tmp_path / "m")])
+        poller.apply()
+        assert manager.names == ["m"]
+        publish(tmp_path / "third", 1)
+        poller.apply()
+        assert manager.names == ["m", "other", "third"]
+
 
 def test_a_stop_in_time(tmp_path, loader):
     publish(tmp_path / "m", 1)
