@@ -50,12 +50,7 @@ class Limits(NamedTuple):
 
 
 class Core:
-    """The methods of a client, as steps; the clients' own are made of them.
-
-    All methods raise subclasses of `ServingError`: `Unavailable` if nobody answers, `DeadlineExceeded` after the timeout,
-    `NotFound` for an unknown model or version, `InvalidArgument` for inputs that do not fit. `timeout` is in seconds, for the
-    call and all its retries; None: the client's own.
-    """
+    """The methods of a client, as steps; the clients' own are made of them. `PredictClient` tells what they raise."""
 
     def __init__(
         self,

@@ -113,17 +113,16 @@ def test_a_closed_client_says_so(server, connect):
 
 
 def test_closing_cancels_what_is_under_way():
-    async def ask(address):
-        client = AsyncPredictClient(address, "m")
+    async def ask(silent):
+        client = AsyncPredictClient(f"127.0.0.1:{silent.getsockname()[1]}", "m")
         asking = asyncio.create_task(client.status())
-        await asyncio.sleep(0)
-        while not client._methods:
-            await asyncio.sleep(0.01)
-        await client.close()
-        await asking
+        connection, _ = await asyncio.to_thread(silent.accept)
+        with connection:
+            await client.close()
+            await asking
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(errors.Cancelled, match="closed"):
-        asyncio.run(ask(f"127.0.0.1:{silent.getsockname()[1]}"))
+        asyncio.run(ask(silent))
 
 
 def test_a_task_that_is_cancelled_stays_so():
