@@ -70,7 +70,15 @@ def from_folder(models: Path) -> list[ModelConfig]:
 
 
 def _read_if_there(path: Path) -> list[ModelConfig]:
-    return from_file(path) if path.is_file() else []
+    """What the file tells, if there is one. An empty one is one that somebody is just writing: labels stay as they are."""
+    if not path.is_file():
+        return []
+    told = from_file(path)
+    if not told:
+        raise InvalidArgument(
+            f"Expected models in {path}. Received: none. Delete it to serve the folder without labels."
+        )
+    return told
 
 
 def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfig]:

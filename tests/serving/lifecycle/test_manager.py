@@ -291,8 +291,11 @@ class TestModelsFolder:
         publish(tmp_path / "other", 7)
         self.write(tmp_path, stable=2)
         until(lambda: manager.readiness() == {"m": True, "other": True} and lend_version(manager, "stable") == 2)
-        (tmp_path / "models.config").write_text("half")
-        until(lambda: "Cannot apply" in caplog.text)
+        for half in ("half", ""):
+            caplog.clear()
+            (tmp_path / "models.config").write_text(half)
+            until(lambda: "Cannot apply" in caplog.text)
+            assert lend_version(manager, "stable") == 2
         shutil.rmtree(tmp_path / "other")
         self.write(tmp_path, stable=3)
         until(lambda: lend_version(manager, "stable") == 3)
