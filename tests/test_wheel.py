@@ -18,6 +18,7 @@ TESTS = [
     "serving/batching",
     "serving/http2/test_listening.py",
     "serving/http2/test_protocol.py",
+    "serving/observe/test_observer.py",
     "serving/test_grpc.py",
 ]
 

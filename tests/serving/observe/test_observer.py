@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -60,6 +61,15 @@ def test_a_success_from_another_thread(observer, spans, caplog):
     assert families["cnn_tf_received_bytes_total"].value(**labels) == 5
     assert families["cnn_tf_sent_bytes_total"].value(**labels) == 2
     assert caplog.records == []
+
+
+def test_nothing_is_left_for_the_garbage_collector():
+    observer = Observer(Metrics(), RequestLog())
+    method = observer.observed(Unary(PATH, lambda request, call, reply: reply(b"ab")))
+    gc.collect()
+    for _ in range(100):
+        method.answer(b"12345", Call(), lambda response: None)
+    assert gc.collect() < 100
 
 
 def test_an_error_is_counted_logged_and_traced(observer, spans, caplog):
