@@ -1,23 +1,23 @@
-"""Loads a server with one request again and again, from h2load (Debian: nghttp2-client), and watches what that costs it.
+"""Loads a server with one request again and again, and watches what that costs it.
 
-The generator is written in C, so that on two cores the servers are what is measured. It counts HTTP statuses; whether the
-answers are right is seen by a client beside it, which asks a few times a second.
+Callers who wait for their answers are h2load's (Debian: nghttp2-client), which is written in C, so that on two cores the
+servers are what is measured. It counts HTTP statuses; whether the answers are right is seen by a client beside it, which asks
+a few times a second. For requests at given times see `open_loop`.
 """
 
 from __future__ import annotations
 
 import http.client
 import math
-import random
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,8 +28,7 @@ from benchmarks.serving_models import Request
 
 TOLERANCE = 1e-3
 SAMPLE_SECONDS = 0.2
-# Requests a second of one generator, beyond which it cannot keep its times.
-RATE_OF_ONE = 300
+TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,22 @@ class Target:
         self._process = psutil.Process(pid)
         self._expected = expected
 
-    def ask(self, timeout: float = 10.0) -> Any:
-        """One answer, as an array. Raises grpc.RpcError or OSError."""
-        return self.request.read((_ask_grpc if self.request.is_grpc else _ask_http)(self, timeout))
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[], bool]]:
+        """Gives a function that asks once on the block's connection, and tells whether the answer is right.
+
+        It raises grpc.RpcError or OSError.
+        """
+        with (_over_grpc if self.request.is_grpc else _over_http)(self) as ask:
+            yield lambda: self._is_right(self.request.read(ask()))
 
     def is_right(self) -> bool:
-        answer = np.asarray(self.ask(), np.float32).reshape(-1)
+        """Asks once. Raises grpc.RpcError or OSError."""
+        with self.asking() as ask:
+            return ask()
+
+    def _is_right(self, answer: Any) -> bool:
+        answer = np.asarray(answer, np.float32).reshape(-1)
         return answer.shape == self._expected.shape and bool(np.abs(answer - self._expected).max() < TOLERANCE)
 
     def cpu_seconds(self) -> float:
@@ -84,65 +93,67 @@ class Target:
 def closed(target: Target, callers: int, seconds: float, connections: int = 0) -> Load:
     """`callers`, each of whom asks again as soon as there is an answer; on so many connections together, or one each (0)."""
     connections = connections or callers
-    shape = ["-c", str(connections), "-m", str(callers // connections)]
-    return _run(target, [*shape, "-D", f"{max(round(seconds), 1)}"])
-
-
-def open_loop(target: Target, rate: float, seconds: float) -> Load:
-    """Requests at random times, `rate` a second on average, whether or not earlier ones are answered (gRPC only).
-
-    One generator looks at its clock once a millisecond and sends one request then; so there are as many as the rate needs.
-    """
-    number = math.ceil(rate / RATE_OF_ONE)
-    with tempfile.TemporaryDirectory() as folder:
-        scripts = [Path(folder, f"{seed}.tsv") for seed in range(number)]
-        for seed, script in enumerate(scripts):
-            url = f"http://{target.address}{target.request.path}"
-            script.write_text("".join(f"{clock:.3f}\t{url}\n" for clock in _times(rate / number, seconds, seed)))
-        return _run(target, *(["-c", "1", "-m", "100", f"--timing-script-file={script}"] for script in scripts))
-
-
-def _times(rate: float, seconds: float, seed: int) -> Iterator[float]:
-    """Milliseconds of the events of a Poisson process."""
-    draw = random.Random(seed)
-    clock = draw.expovariate(rate)
-    while clock < seconds:
-        yield clock * 1000
-        clock += draw.expovariate(rate)
-
-
-def _run(target: Target, *generators: Sequence[str]) -> Load:
-    """The load of all generators together."""
-    with tempfile.TemporaryDirectory() as folder, _sampling(target) as wrong:
-        body = Path(folder, "body")
-        body.write_bytes(target.request.body)
-        logs = [Path(folder, f"log{number}") for number in range(len(generators))]
-        before = target.cpu_seconds()
-        running = [
-            subprocess.Popen(_command(target, arguments, body, log), stdout=subprocess.DEVNULL)
-            for arguments, log in zip(generators, logs, strict=True)
-        ]
-        for process in running:
-            if process.wait():
-                raise RuntimeError(f"h2load ended with {process.returncode}")
-        cpu = target.cpu_seconds() - before
-        rss = target.rss()
-        rows = [line.split("\t") for log in logs for line in log.read_text().splitlines()]
+    shape = ["-c", str(connections), "-m", str(callers // connections), "-D", f"{max(round(seconds), 1)}"]
+    with _watching(target) as watch, tempfile.NamedTemporaryFile("r") as log:
+        subprocess.run(_command(target, shape, watch.body, log.name), stdout=subprocess.DEVNULL, check=True)
+        rows = [line.split("\t") for line in log]
     # Start in microseconds, status, duration in microseconds.
-    times = [int(row[2]) / 1000 for row in rows if row[1] == "200"] or [float("nan")]
+    times = [int(row[2]) / 1000 for row in rows if row[1] == "200"]
     starts = [int(row[0]) for row in rows] or [0]
-    return Load(
-        rate=len(times) / max(max(starts) - min(starts), 1) * 1e6,
-        p50=statistics.median(times),
-        p99=float(np.percentile(times, 99)),
-        cpu=cpu / len(times) * 1000,
-        rss=rss,
-        failed=len(rows) - len(times),
-        wrong=wrong[0],
-    )
+    return watch.load(times, len(rows) - len(times), max(max(starts) - min(starts), 1) / 1e6)
 
 
-def _command(target: Target, arguments: Sequence[str], body: Path, log: Path) -> list[str]:
+def open_loop(target: Target, kind: str, rate: float, seconds: float) -> Load:
+    """Requests at "even" or "random" times, `rate` a second, whether or not earlier ones are answered (gRPC only).
+
+    Latencies count from the time at which a request is due.
+    """
+    with _watching(target) as watch:
+        arguments = [target.address, target.request.path, watch.body, kind, str(rate), str(seconds)]
+        generator = [sys.executable, "-m", "benchmarks.open_loop", *arguments]
+        told = subprocess.run(generator, stdout=subprocess.PIPE, text=True, check=True).stdout
+    answers = [float(line) for line in told.splitlines()]
+    times = [time for time in answers if not math.isnan(time)]
+    return watch.load(times, len(answers) - len(times), seconds)
+
+
+@dataclass
+class _Watch:
+    """What a load costs the server, and whether it still answers right."""
+
+    body: str
+    """The file with the request."""
+    cpu: float = 0.0
+    rss: float = 0.0
+    wrong: int = 0
+
+    def load(self, times: Sequence[float], failed: int, seconds: float) -> Load:
+        """Of the times of the good answers, in milliseconds, that came within `seconds`."""
+        times = times or [math.nan]
+        return Load(
+            rate=len(times) / seconds,
+            p50=statistics.median(times),
+            p99=float(np.percentile(times, 99)),
+            cpu=self.cpu / len(times) * 1000,
+            rss=self.rss,
+            failed=failed,
+            wrong=self.wrong,
+        )
+
+
+@contextmanager
+def _watching(target: Target) -> Iterator[_Watch]:
+    with tempfile.NamedTemporaryFile() as body, _sampling(target) as wrong:
+        body.write(target.request.body)
+        body.flush()
+        watch = _Watch(body.name, cpu=-target.cpu_seconds())
+        yield watch
+        watch.cpu += target.cpu_seconds()
+        watch.rss = target.rss()
+    watch.wrong = wrong[0]
+
+
+def _command(target: Target, arguments: Sequence[str], body: str, log: str) -> list[str]:
     headers = [f"--header={name}: {value}" for name, value in target.request.headers.items()]
     protocol = [] if target.request.is_grpc else ["--h1"]
     url = f"http://{target.address}{target.request.path}"
@@ -155,11 +166,12 @@ def _sampling(target: Target) -> Iterator[list[int]]:
     wrong, stop = [0], threading.Event()
 
     def sample() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
-            try:
-                wrong[0] += not target.is_right()
-            except (grpc.RpcError, OSError, http.client.HTTPException):
-                wrong[0] += 1
+        with target.asking() as is_right:
+            while not stop.wait(SAMPLE_SECONDS):
+                try:
+                    wrong[0] += not is_right()
+                except (grpc.RpcError, OSError, http.client.HTTPException):
+                    wrong[0] += 1
 
     thread = threading.Thread(target=sample)
     thread.start()
@@ -170,20 +182,29 @@ def _sampling(target: Target) -> Iterator[list[int]]:
         thread.join()
 
 
-def _ask_grpc(target: Target, timeout: float) -> bytes:
+@contextmanager
+def _over_grpc(target: Target) -> Iterator[Callable[[], bytes]]:
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(target.address, options) as channel:
-        return bytes(channel.unary_unary(target.request.path)(target.request.body[5:], timeout=timeout))
+        call = channel.unary_unary(target.request.path)
+        yield lambda: bytes(call(target.request.body[5:], timeout=TIMEOUT))
 
 
-def _ask_http(target: Target, timeout: float) -> bytes:
-    connection = http.client.HTTPConnection(target.address, timeout=timeout)
-    try:
-        connection.request("POST", target.request.path, target.request.body, target.request.headers)
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise ConnectionError(f"{response.status}: {body[:200]!r}")
-    return body
+@contextmanager
+def _over_http(target: Target) -> Iterator[Callable[[], bytes]]:
+    connection = http.client.HTTPConnection(target.address, timeout=TIMEOUT)
+
+    def ask() -> bytes:
+        try:
+            connection.request("POST", target.request.path, target.request.body, target.request.headers)
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()  # the next one makes another
+            raise
+        if response.status != 200:
+            raise ConnectionError(f"{response.status}: {body[:200]!r}")
+        return body
+
+    with closing(connection):
+        yield ask

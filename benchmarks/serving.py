@@ -28,7 +28,7 @@ CALLERS = (1, 8, 32)
 CHANNELS = 4
 # A load of ResNet-18 answers some 30 times a second: in a short one the last answers, late or not, are much of the count.
 SECONDS = {"lenet5": 6.0, "resnet18": 20.0}
-# Of the rate with CALLERS[-1], for requests that come at random times.
+# Of the rate with CALLERS[-1], for requests at given times.
 SHARE = 0.7
 # What the flags of ours are in each form; the last is whose ratio the others are told by.
 OURS = {
@@ -111,9 +111,10 @@ def _measure(
                     print(f"{server}, {callers} callers on {CHANNELS} channels: {shared}", flush=True)
             if server == US:
                 rate = SHARE * loads[server, CALLERS[-1]][-1].rate
-                result = load.open_loop(target, rate, seconds)
-                loads[f"{server}, at random times at {SHARE:.0%} of that", CALLERS[-1]].append(result)
-                print(f"{server}, {rate:.0f} requests/s at random times: {result}", flush=True)
+                for kind in ("even", "random"):
+                    result = load.open_loop(target, kind, rate, seconds)
+                    loads[f"{server}, at {kind} times at {SHARE:.0%} of that", CALLERS[-1]].append(result)
+                    print(f"{server}, {rate:.0f} requests/s at {kind} times: {result}", flush=True)
     except (RuntimeError, OSError) as error:
         out[server] = f"left out: {str(error).splitlines()[0]}"
         print(f"{server} {out[server]}", flush=True)
