@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, one line for a mistake."""
+"""The command line as a user meets it: exit codes, one line for a mistake; real processes wherever work is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import CLASS_NAMES, cli, pictures, run_cli
+from support import CLASS_NAMES, call_cli, cli, pictures, run_cli
 
 from cnn_tf.cli import COMMANDS, GROUPS
 
@@ -108,7 +108,7 @@ def test_an_unknown_model_or_server_is_told(server, workplace, photos):
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_2(workplace, arguments, text):
-    result = run_cli(*arguments, cwd=workplace)
+    result = call_cli(*arguments, cwd=workplace)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert text in result.stderr.splitlines()[-1]
@@ -132,7 +132,7 @@ def test_mistakes_get_one_line_and_exit_code_2(workplace, arguments, text):
 )
 def test_wrong_places_and_names_are_wrong_use(workplace, arguments):
     (workplace / "file").touch()
-    result = run_cli(*arguments, cwd=workplace)
+    result = call_cli(*arguments, cwd=workplace)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert "unexpected" not in result.stderr
@@ -174,21 +174,21 @@ def test_debug_shows_the_traceback(workplace):
 
 
 def test_print_config_is_a_config_file(workplace, tmp_path):
-    printed = run_cli("train", "--print-config", "-s", "seed=7", cwd=workplace).stdout
+    printed = call_cli("train", "--print-config", "-s", "seed=7", cwd=workplace).stdout
     (tmp_path / "config.yaml").write_text(printed)
-    again = run_cli("train", "--print-config", "--config", tmp_path / "config.yaml", cwd=workplace)
+    again = call_cli("train", "--print-config", "--config", tmp_path / "config.yaml", cwd=workplace)
     assert (again.stdout, "seed: 7" in printed) == (printed, True)
 
 
 def test_models_lists_the_architectures(workplace):
-    rows = json.loads(run_cli("models", "--json", cwd=workplace).stdout)
+    rows = json.loads(call_cli("models", "--json", cwd=workplace).stdout)
     parameters = {row["name"]: row["parameters_10"] for row in rows}
     assert (parameters["lenet5"], parameters["lenet5_bn"], len(parameters)) == (61_706, 44_878, 51)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_every_command_has_help_with_an_example(workplace, command):
-    result = run_cli(*command.split(), "--help", cwd=workplace)
+    result = call_cli(*command.split(), "--help", cwd=workplace)
     assert result.returncode == 0
     assert "example" in result.stdout.lower()
 

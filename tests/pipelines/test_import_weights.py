@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import SilentObserver
-from support import CLASS_NAMES, run_cli
+from support import CLASS_NAMES, call_cli, run_cli
 from support import pictures as pictures_and_labels
 
 from cnn_tf.errors import WeightsMismatch
@@ -244,7 +244,7 @@ def test_weights_of_another_network_of_keras_applications_name_the_first_layer(t
 )
 def test_wrong_use_of_the_command_is_one_line(tmp_path, weights_file, arguments, message):
     (tmp_path / "twice.txt").write_text("a\nb\na\n")
-    done = run_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
+    done = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert message in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -258,7 +258,7 @@ def test_the_commands_import_export_and_say_what_cannot_be(tmp_path, weights_fil
     assert "New, so to be trained: logits" in done.stderr
     exported = run_cli("export", "small", cwd=tmp_path)
     assert "Checked on 16 random pictures" in exported.stderr, exported.stderr
-    evaluated = run_cli("evaluate", "small", cwd=tmp_path)
+    evaluated = call_cli("evaluate", "small", cwd=tmp_path)
     assert (evaluated.returncode, "no data set to be measured on" in evaluated.stderr) == (2, True)
-    again = run_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
+    again = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
