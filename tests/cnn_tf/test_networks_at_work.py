@@ -1,4 +1,8 @@
-"""Every variant trains, is saved, exported and computed in half precision: a variant times each property."""
+"""Every variant trains, is saved, exported and computed in half precision: a variant times each property.
+
+Stages have two blocks at most, of which the first and the second differ and any other is like the second; `test_models` counts
+them all. Deep networks have all their blocks here too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import cnn_tf
-from cnn_tf import alexnet, vgg
+from cnn_tf import alexnet, convnext, densenet, mobilenet_v2, resnet, resnet_v2, vgg
 from cnn_tf.promises import PROMISES
 
 # These have more, or wider ones, of the blocks of smaller siblings, and nothing else: `make test-deep` runs them.
@@ -46,23 +50,43 @@ def small_size(name):
 # One after the other, so that pytest keeps one network at a time.
 @pytest.fixture(scope="module", params=NAMES)
 def small(request):
-    """For small pictures and 7 classes; few hidden units, since most of AlexNet's and VGG's weights would only be copied."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vgg, "HIDDEN_UNITS", 64)
-        patch.setattr(alexnet, "HIDDEN_UNITS", 64)
-        yield _small(request.param)
+    return _small(request.param)
 
 
 def _small(name):
     gc.collect()  # the one before
     keras.utils.set_random_seed(0)
     size = small_size(name)
-    return cnn_tf.build(name, (size, size, PROMISES[name].input[2]), 7)
+    return build(name, (size, size, PROMISES[name].input[2]), 7)
+
+
+# Tables whose rows tell how many blocks a stage has.
+STAGES = [
+    (resnet.RESNETS, "num_blocks"),
+    (resnet.CIFAR_RESNETS, "num_blocks"),
+    (resnet_v2.RESNETS_V2, "num_blocks"),
+    (densenet.DENSENETS, "num_layers"),
+    (convnext.CONVNEXTS, "depths"),
+]
+
+
+def build(name, input_shape, num_classes):
+    """With few hidden units, since most of AlexNet's and VGG's weights would only be copied, and few blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "HIDDEN_UNITS", 64)
+        patch.setattr(alexnet, "HIDDEN_UNITS", 64)
+        if name not in DEEP:
+            two = tuple(row._replace(num_blocks=min(row.num_blocks, 2)) for row in mobilenet_v2.TABLE_2)
+            patch.setattr(mobilenet_v2, "TABLE_2", two)
+            for table, field in STAGES:
+                for variant, row in table.items():
+                    patch.setitem(table, variant, row._replace(**{field: [min(n, 2) for n in getattr(row, field)]}))
+        return cnn_tf.build(name, input_shape, num_classes)
 
 
 def test_the_same_seed_gives_the_same_network(small):
     keras.utils.set_random_seed(0)
-    again = cnn_tf.build(small.name, small.input_shape[1:], 7)
+    again = build(small.name, small.input_shape[1:], 7)
     assert [layer.name for layer in again.layers] == [layer.name for layer in small.layers]
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), small.get_weights(), strict=True))
 
@@ -110,7 +134,7 @@ def test_layers_of_our_own_are_exported(name, tmp_path):
 
 def serve(model):
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    return tf.function(lambda images: model(tf.cast(images, tf.float32)), input_signature=[spec])
+    return tf.function(lambda images: model(tf.cast(images, tf.float32)), input_signature=[spec], autograph=False)
 
 
 def assert_served(model, folder):
@@ -133,7 +157,7 @@ HALF = ["lenet5_paper", "alexnet_paper", "vgg11_d2l", "resnet18", "resnext50", "
 def test_mixed_precision_odd_sizes_and_one_channel(name, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        model = cnn_tf.build(name, (small_size(name) + 1, small_size(name) + 8, 1), 3)
+        model = build(name, (small_size(name) + 1, small_size(name) + 8, 1), 3)
     finally:
         keras.config.set_dtype_policy("float32")
     logits = model(pictures(*model.input_shape[1:]))
