@@ -19,7 +19,7 @@ TESTS = [
     "serving/http2/test_listening.py",
     "serving/http2/test_protocol.py",
     "serving/observe/test_observer.py",
-    "serving/test_grpc.py",
+    "serving/contract/test_predict.py",
 ]
 
 pytestmark = [

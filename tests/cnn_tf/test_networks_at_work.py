@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import cnn_tf
-from cnn_tf import alexnet, convnext, densenet, mobilenet_v2, resnet, resnet_v2, vgg
+from cnn_tf import alexnet, convnext, densenet, googlenet, mobilenet_v2, resnet, resnet_v2, vgg
 from cnn_tf.promises import PROMISES
 
 # These have more, or wider ones, of the blocks of smaller siblings, and nothing else: `make test-deep` runs them.
@@ -70,6 +70,10 @@ STAGES = [
 ]
 
 
+# With a pooling and an auxiliary head behind them, or neither.
+INCEPTIONS = ["stage3_b", "stage4_a", "stage4_e", "stage5_b"]
+
+
 def build(name, input_shape, num_classes):
     """With few hidden units, since most of AlexNet's and VGG's weights would only be copied, and few blocks."""
     with pytest.MonkeyPatch.context() as patch:
@@ -78,6 +82,7 @@ def build(name, input_shape, num_classes):
         if name not in DEEP:
             two = tuple(row._replace(num_blocks=min(row.num_blocks, 2)) for row in mobilenet_v2.TABLE_2)
             patch.setattr(mobilenet_v2, "TABLE_2", two)
+            patch.setattr(googlenet, "INCEPTIONS", {name: googlenet.INCEPTIONS[name] for name in INCEPTIONS})
             for table, field in STAGES:
                 for variant, row in table.items():
                     patch.setitem(table, variant, row._replace(**{field: [min(n, 2) for n in getattr(row, field)]}))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import SilentObserver
-from support import CLASS_NAMES, call_cli, run_cli
+from support import CLASS_NAMES, call_cli
 from support import pictures as pictures_and_labels
 
+from cnn_tf import googlenet
 from cnn_tf.errors import WeightsMismatch
 from pipelines import manifest, train
 from pipelines.config import DataConfig, NetworkConfig, TrainConfig
@@ -143,20 +144,12 @@ def _filled(layer, index, shape):
 
 
 def test_fine_tuning_starts_from_the_weights_and_may_leave_the_backbone_alone(
-    tmp_path, imported, data_set, tiny_config
+    tmp_path, workplace, data_set, tiny_config
 ):
-    run = Run(tmp_path / "tuned")
-    config = tiny_config.model_copy(
-        update={
-            "model": "mobilenet_v3_small",
-            "epochs": 1,
-            "network": IMAGENET,
-            "initial": str(imported.folder),
-            "freeze_backbone": True,
-        }
-    )
-    train.train(run, config, data_set, SilentObserver())
-    before, after = (keras.saving.load_model(r.model) for r in (imported, run))
+    trained, run = Run(workplace / "runs" / "patterns"), Run(tmp_path / "tuned")
+    start = {"epochs": 1, "initial": str(trained.folder), "freeze_backbone": True}
+    train.train(run, tiny_config.model_copy(update=start), data_set, SilentObserver())
+    before, after = (keras.saving.load_model(r.model) for r in (trained, run))
     for layer in before.layers:
         same = [
             np.array_equal(*pair)
@@ -186,7 +179,9 @@ def test_impossible_starts_are_refused_and_leave_no_run(tmp_path, imported, data
     assert not run.is_begun
 
 
-def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, tiny_config):
+def test_auxiliary_heads_train_but_are_not_in_the_trained_model(tmp_path, tiny_config, monkeypatch):
+    few_blocks = {name: googlenet.INCEPTIONS[name] for name in ("stage3_b", "stage4_a", "stage4_d")}
+    monkeypatch.setattr(googlenet, "INCEPTIONS", few_blocks)
     run = Run(tmp_path / "run")
     images, labels = pictures_and_labels(24, 1)
     few = manifest.from_arrays("large", CLASS_NAMES, {"train": (images.repeat(3, axis=1).repeat(3, axis=2), labels)})
@@ -253,10 +248,10 @@ def test_wrong_use_of_the_command_is_one_line(tmp_path, weights_file, arguments,
 def test_the_commands_import_export_and_say_what_cannot_be(tmp_path, weights_file):
     (tmp_path / "names.txt").write_text("one\ntwo\nthree\n")
     arguments = ["--model", "mobilenet_v3_small", "--input", "32x32x3", "--class-names", "names.txt", "--name", "small"]
-    done = run_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
+    done = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "New, so to be trained: logits" in done.stderr
-    exported = run_cli("export", "small", cwd=tmp_path)
+    exported = call_cli("export", "small", cwd=tmp_path)
     assert "Checked on 16 random pictures" in exported.stderr, exported.stderr
     evaluated = call_cli("evaluate", "small", cwd=tmp_path)
     assert (evaluated.returncode, "no data set to be measured on" in evaluated.stderr) == (2, True)
