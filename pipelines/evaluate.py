@@ -17,7 +17,7 @@ from pipelines.manifest import DataSet
 from pipelines.reports.figures import Mistake
 from pipelines.reports.training import write_report
 from pipelines.runs import Run
-from pipelines.train import load_model, predict_logits, splits
+from pipelines.train import load_model, make_inference, predict_logits, splits
 
 Evaluation = dict[str, Any]
 """split, data (the data set's fingerprint), examples, loss, accuracy, class_names, confusion_matrix (row: true class),
@@ -31,7 +31,7 @@ def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
     run.require_classes(data)
     model = load_model(run.model)
     shown = run.config.data, model.input_shape[1:]
-    logits = predict_logits(model, dataset.for_evaluation(split, *shown))
+    logits = predict_logits(make_inference(model), dataset.for_evaluation(split, *shown))
     losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
     probabilities = tf.nn.softmax(logits).numpy()
     evaluation = {

@@ -49,6 +49,7 @@ class _Sums(NamedTuple):
 Batch = dict[str, tf.Tensor]
 Step = Callable[[Batch], _Sums]
 Validation = Callable[[], dict[str, float]]
+Inference = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Loading(NamedTuple):
@@ -337,10 +338,10 @@ def _make_validation(model: keras.Model, plan: _Plan) -> Validation:
     if not len(split):
         return dict
     batches = dataset.for_evaluation(split, plan.config.data, plan.input_shape, cache=plan.loading.cache)
-    labels = tf.constant(split.labels)
+    labels, infer = tf.constant(split.labels), make_inference(main_model(model))
 
     def validate() -> dict[str, float]:
-        logits = predict_logits(main_model(model), batches)
+        logits = predict_logits(infer, batches)
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         correct = int(_count_correct(labels, logits))
         return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": correct / len(split)}
@@ -348,9 +349,17 @@ def _make_validation(model: keras.Model, plan: _Plan) -> Validation:
     return validate
 
 
-def predict_logits(model: keras.Model, batches: tf.data.Dataset) -> tf.Tensor:
+def make_inference(model: keras.Model) -> Inference:
+    """Pictures, uint8 (B, H, W, C), -> logits, with the model's weights as they are then; traced once."""
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    infer: Inference = tf.function(
+        lambda images: model(images, training=False), input_signature=[spec], autograph=False
+    )
+    return infer
+
+
+def predict_logits(infer: Inference, batches: tf.data.Dataset) -> tf.Tensor:
     """(N, classes) logits of all examples of batches as `dataset.for_evaluation` has them, in order."""
-    infer = tf.function(lambda images: model(images, training=False), autograph=False, reduce_retracing=True)
     return tf.concat([infer(batch["image"]) for batch in dataset.reading(batches)], axis=0)
 
 

@@ -55,7 +55,7 @@ def accuracy(model: keras.Model) -> float:
     """Share of the test split's pictures that are named rightly, 0..1."""
     split = fashion_mnist("test")
     batches = tf.data.Dataset.from_tensor_slices({"image": split.images[..., np.newaxis]}).batch(BATCH)
-    return float(np.mean(np.argmax(train.predict_logits(model, batches), axis=1) == split.labels))
+    return float(np.mean(np.argmax(train.predict_logits(train.make_inference(model), batches), axis=1) == split.labels))
 
 
 def _batches(split: Part) -> Iterator[train.Batch]:

@@ -40,6 +40,17 @@ def test_the_learning_rate_rises_and_falls_to_zero():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_every_validation_uses_the_same_graph(data_set, tiny_config, monkeypatch):
+    made, make = [], train.make_inference
+    monkeypatch.setattr(train, "make_inference", lambda model: made.append(make(model)) or made[-1])
+    plan = train._plan(tiny_config, data_set, train.PLAIN)
+    model = train._build(plan, None)
+    validate = train._make_validation(model, plan)
+    assert validate() == validate()
+    [infer] = made
+    assert infer.experimental_get_tracing_count() == 1
+
+
 def test_a_killed_training_goes_on_and_ends_where_the_unbroken_one_ends(workplace):
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     unbroken, broken = Run(workplace / "runs" / "unbroken"), Run(workplace / "runs" / "broken")
