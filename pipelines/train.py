@@ -226,7 +226,7 @@ def _run_steps(
     run: Run, plan: _Plan, model: keras.Model, progress: Progress, observer: Observer, stopping: Callable[[], bool]
 ) -> None:
     """The remaining steps; keeps `progress`, history and checkpoints. Raises KeyboardInterrupt if asked to stop."""
-    step, validate = make_step(model), _make_validation(model, plan)
+    step, validate = make_step(model, plan.config.data.batch_size), _make_validation(model, plan)
     run.write_history(progress.history)
     saved = time.monotonic()
     for batch, seconds in _timed(_arriving(plan, progress.step, stopping)):
@@ -283,8 +283,11 @@ def _timed(batches: Iterator[dict[str, tf.Tensor]]) -> Iterator[tuple[dict[str, 
         yield batch, lambda begin=begin: time.monotonic() - begin  # type: ignore[misc]
 
 
-def make_step(model: keras.Model) -> Step:
-    """One optimizer step on a batch as `dataset.for_training` has them -> sum of losses, number of correct answers."""
+def make_step(model: keras.Model, batch_size: int) -> Step:
+    """One optimizer step on a batch as `dataset.for_training` has them -> sum of losses, number of correct answers.
+
+    The last batch of all is often smaller; a graph for that one alone would take longer to make than the step takes without.
+    """
     # Known before tracing: a variable that comes to be inside a traced function cannot be saved.
     model.optimizer.build(model.trainable_variables)
 
@@ -299,8 +302,8 @@ def make_step(model: keras.Model) -> Step:
         model.optimizer.apply(gradients, model.trainable_variables)
         return _Sums(tf.reduce_sum(losses), _count_correct(batch["label"], logits))
 
-    traced: Step = tf.function(step, autograph=False, reduce_retracing=True)
-    return traced
+    traced: Step = tf.function(step, autograph=False)
+    return lambda batch: (traced if len(batch["label"]) == batch_size else step)(batch)
 
 
 def _losses(batch: Batch, logits: tf.Tensor) -> tf.Tensor:

@@ -42,7 +42,7 @@ def fit(
     keras.utils.set_random_seed(0)
     model = make()
     model.compile(optimizer=optimizer)
-    step = train.make_step(model)
+    step = train.make_step(model, BATCH)
     rows = [
         (float(sums.loss) / BATCH, 1 - int(sums.correct) / BATCH)
         for sums in map(step, itertools.islice(_batches(fashion_mnist()), steps))

@@ -51,6 +51,21 @@ def test_every_validation_uses_the_same_graph(data_set, tiny_config, monkeypatch
     assert infer.experimental_get_tracing_count() == 1
 
 
+def test_a_smaller_last_batch_trains_as_any_other(data_set, tiny_config):
+    plan = train._plan(tiny_config, data_set, train.PLAIN)
+    [batch] = train._batches(plan, first_step=37)
+    assert len(batch["label"]) == 16
+    sums, trained = [], []
+    for batch_size in (32, 16):
+        keras.utils.set_random_seed(0)
+        model = train._build(plan, None)
+        sums.append(train.make_step(model, batch_size)(batch))
+        trained.append([weight.numpy() for weight in model.weights])
+    np.testing.assert_allclose(sums[0].loss, sums[1].loss, rtol=1e-5)
+    for actual, expected in zip(*trained, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
 def test_a_killed_training_goes_on_and_ends_where_the_unbroken_one_ends(workplace):
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     unbroken, broken = Run(workplace / "runs" / "unbroken"), Run(workplace / "runs" / "broken")
