@@ -151,28 +151,41 @@ def test_a_base_path_that_is_a_file_is_refused(run, data_set, tmp_path):
         export.export(run, data_set, tmp_path, "m")
 
 
-def test_a_model_that_answers_differently_is_refused(run, data_set, workplace):
+@pytest.fixture(scope="module")
+def traced(workplace, data_set):
+    """The trained model and its signatures, of which version 1 was made."""
+    run = Run(workplace / "runs" / "patterns")
     model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
-    model.get_layer("logits").bias.assign_add([0.001, 0, 0])
+    return model, export._endpoints(model, run.config.data, data_set.class_names)
+
+
+@pytest.fixture
+def refuse(traced, workplace, data_set):
+    """Checks version 1 against the model; `bias` is added to the model's logits."""
+    model, endpoints = traced
+    before = model.get_layer("logits").bias.numpy()
+
+    def check(bias, class_names=CLASS_NAMES):
+        model.get_layer("logits").bias.assign_add(bias)
+        export.check(model, endpoints, workplace / "models" / "patterns" / "1", some(data_set, 20), class_names)
+
+    yield check
+    model.get_layer("logits").bias.assign(before)
+
+
+def test_a_model_that_answers_differently_is_refused(refuse):
     with pytest.raises(ExportRefused, match="differs from the trained model by 0.001"):
-        export.check(model, endpoints, workplace / "models" / "patterns" / "1", some(data_set, 4), CLASS_NAMES)
+        refuse([0.001, 0, 0])
 
 
-def test_a_model_with_nan_is_refused(run, data_set, workplace):
-    model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
-    model.get_layer("logits").bias.assign_add([np.nan, 0, 0])
-    with pytest.raises(ExportRefused):
-        export.check(model, endpoints, workplace / "models" / "patterns" / "1", some(data_set, 4), CLASS_NAMES)
+def test_a_model_with_nan_is_refused(refuse):
+    with pytest.raises(ExportRefused, match="differs from the trained model by nan"):
+        refuse([np.nan, 0, 0])
 
 
-def test_swapped_class_names_are_refused(run, data_set, workplace):
-    model = keras.saving.load_model(run.model)
-    endpoints = export._endpoints(model, run.config.data, data_set.class_names)
-    pictures = some(data_set, 20)
+def test_swapped_class_names_are_refused(refuse):
     with pytest.raises(ExportRefused, match="class"):
-        export.check(model, endpoints, workplace / "models" / "patterns" / "1", pictures, CLASS_NAMES[::-1])
+        refuse([0, 0, 0], CLASS_NAMES[::-1])
 
 
 def test_a_killed_export_leaves_no_version_and_the_next_one_works(workplace, run, data_set, tmp_path):
