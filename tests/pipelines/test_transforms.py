@@ -342,7 +342,7 @@ def test_works_alone_in_graphs_in_maps_and_in_pipelines(kind):
     encoded = tf.constant([FILES["jpeg"], FILES["png alpha"], FILES["gif"], with_segments(EXIF6)])
     alone = np.stack([transform(one) for one in encoded])
     spec = tf.TensorSpec((24, 40, 3), tf.uint8)
-    mapped = tf.function(lambda batch: tf.map_fn(transform, batch, fn_output_signature=spec))
+    mapped = tf.function(lambda batch: tf.map_fn(transform, batch, fn_output_signature=spec), autograph=False)
     np.testing.assert_array_equal(mapped(encoded), alone)
     data = tf.data.Dataset.from_tensor_slices(encoded).map(transform)
     assert data.element_spec == spec
