@@ -150,6 +150,9 @@ def export(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Add serving_bytes_lenient: one bad picture does not fail the others.")
     ] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Add the output embeddings: the features that the classifier sees.")
+    ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -159,7 +162,7 @@ def export(
     from pipelines import export as stage
     from pipelines.config import ExportConfig
 
-    config = ExportConfig(max_pixels=max_pixels, lenient=lenient, licence=licence)
+    config = ExportConfig(max_pixels=max_pixels, lenient=lenient, embeddings=embeddings, licence=licence)
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"

@@ -153,6 +153,8 @@ class ExportConfig(_Section):
     half a gigabyte of colours, where Pillow calls a picture a decompression bomb."""
     lenient: bool = False
     """Export the signature serving_bytes_lenient too, in which one bad picture does not fail the others."""
+    embeddings: bool = False
+    """Answer with the features that the classifier sees, too."""
     licence: str = "unspecified"
     """The model's, for its card."""
 

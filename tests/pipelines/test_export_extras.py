@@ -1,0 +1,90 @@
+"""What an export adds on request, all of it in one version."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cnn_tf
+from cnn_tf import options
+from pipelines import export, features, model_card
+from pipelines.config import ExportConfig
+from pipelines.errors import ExportRefused
+from pipelines.runs import Run
+from pipelines.train import load_model
+
+
+@pytest.fixture(scope="module")
+def run(workplace):
+    return Run(workplace / "runs" / "patterns")
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return load_model(run.model)
+
+
+@pytest.fixture(scope="module")
+def version(run, data_set, tmp_path_factory):
+    config = ExportConfig(embeddings=True, lenient=True)
+    return export.export(run, data_set, tmp_path_factory.mktemp("models"), "m", examples=4, config=config).folder
+
+
+@pytest.fixture(scope="module")
+def pictures(data_set, run):
+    return export.read_pictures(data_set.held_out.take(slice(4)), run.config.data, (28, 28, 1))
+
+
+@pytest.fixture(scope="module")
+def signatures(version):
+    return tf.saved_model.load(str(version)).signatures
+
+
+@pytest.fixture(scope="module")
+def card(version):
+    return (version / model_card.MARKDOWN_FILE).read_text()
+
+
+def test_embeddings_are_answered_with_logits(signatures, model, pictures, card):
+    assert "embeddings" not in signatures["classify"].structured_outputs
+    expected = keras.Model(model.input, model.get_layer("head_dense2_sigmoid").output)(pictures.images)
+    by_array = signatures["serving_default"](images=pictures.images)["embeddings"]
+    by_bytes = signatures["serving_bytes"](image_bytes=pictures.encoded)["embeddings"]
+    np.testing.assert_allclose(by_array, expected, atol=1e-5)
+    np.testing.assert_array_equal(by_bytes, by_array)
+    bad = tf.concat([pictures.encoded[:1], [b"no picture"]], 0)
+    first, second = signatures["serving_bytes_lenient"](image_bytes=bad)["embeddings"].numpy()
+    np.testing.assert_allclose(first, expected[0], atol=1e-5)
+    assert np.isnan(second).all()
+    assert "- `embeddings` are the 84 values " in card
+
+
+def test_an_export_whose_embeddings_differ_is_refused(version, model, pictures, data_set):
+    expected = export.expect(model, pictures.images, data_set.class_names, ExportConfig(embeddings=True))
+    images = export.Endpoint(None, tf.TensorSpec((None, 28, 28, 1), tf.uint8, "images"), lambda given: given.images)
+    assert export.check({"serving_default": images}, version, pictures, expected) < 1e-4
+    expected.outputs["embeddings"][3, 7] += 0.01
+    with pytest.raises(ExportRefused, match="differs from the trained model by 0.01"):
+        export.check({"serving_default": images}, version, pictures, expected)
+
+
+# What the last layer with weights takes, in the networks' papers.
+@pytest.mark.parametrize(
+    ("name", "side", "dimensions"),
+    [("nin", 128, 384), ("nin_cifar", 32, 192), ("resnet20", 32, 64), ("lenet5", 28, 84)],
+)
+def test_how_many_embeddings_there_are(name, side, dimensions):
+    with options.without_weights():
+        network = cnn_tf.build(name, (side, side, 3), 10)
+    assert [x.shape for x in features.with_embeddings(network).outputs] == [(None, 10), (None, dimensions)]
+
+
+def test_a_map_is_averaged_over_space():
+    network = cnn_tf.build("nin_cifar", (32, 32, 3), 10)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
+    logits, embeddings = features.with_embeddings(network)(images)
+    maps = keras.Model(network.input, network.get_layer("stage3_2_relu").output)(images)
+    np.testing.assert_allclose(embeddings, maps.numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(logits, network(images))
