@@ -153,6 +153,12 @@ def export(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Add the output embeddings: the features that the classifier sees.")
     ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Scale probabilities on the validation pictures, to be right as often as they say."
+        ),
+    ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -162,7 +168,9 @@ def export(
     from pipelines import export as stage
     from pipelines.config import ExportConfig
 
-    config = ExportConfig(max_pixels=max_pixels, lenient=lenient, embeddings=embeddings, licence=licence)
+    config = ExportConfig(
+        max_pixels=max_pixels, lenient=lenient, embeddings=embeddings, calibrate=calibrate, licence=licence
+    )
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"
@@ -170,6 +178,11 @@ def export(
         f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the Keras model does "
         f"(largest difference {exported.max_difference:.1e})"
     )
+    if calibration := exported.calibration:
+        console.note(
+            f"Calibrated: temperature {calibration.temperature:.3f}; expected calibration error on the test split "
+            f"{calibration.error_before:.2%} before, {calibration.error_after:.2%} after"
+        )
     console.note(f"Published {exported.folder}")
 
 

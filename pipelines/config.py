@@ -155,6 +155,8 @@ class ExportConfig(_Section):
     """Export the signature serving_bytes_lenient too, in which one bad picture does not fail the others."""
     embeddings: bool = False
     """Answer with the features that the classifier sees, too."""
+    calibrate: bool = False
+    """Divide logits by a temperature, found on the validation pictures, before they become probabilities."""
     licence: str = "unspecified"
     """The model's, for its card."""
 

@@ -49,9 +49,9 @@ class Endpoint(NamedTuple):
 
 
 def endpoints(
-    model: keras.Model, data: DataConfig, class_names: list[str], config: ExportConfig
+    model: keras.Model, data: DataConfig, class_names: list[str], config: ExportConfig, temperature: float = 1.0
 ) -> dict[str, Endpoint]:
-    """By the names of the signatures."""
+    """By the names of the signatures; probabilities are softmax(logits / temperature)."""
     input_shape = model.input_shape[1:]
     # Signatures call these functions, of which the graph has one each.
     transform = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
@@ -60,7 +60,7 @@ def endpoints(
     images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
     image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
     decode = in_graph(guards.decode_all(*guarded), image_bytes)
-    serve_images: Serve = in_graph(_serve_images(model, class_names, config), images)
+    serve_images: Serve = in_graph(_serve_images(model, class_names, config, temperature), images)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
         return serve_images(decode(image_bytes))
@@ -98,7 +98,7 @@ def _blank_unless(valid: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     return tf.where(valid[:, tf.newaxis], output, tf.constant(blank, output.dtype))
 
 
-def _serve_images(model: keras.Model, class_names: list[str], config: ExportConfig) -> Serve:
+def _serve_images(model: keras.Model, class_names: list[str], config: ExportConfig, temperature: float) -> Serve:
     network = with_embeddings(model) if config.embeddings else model
     top_k = min(TOP_K, len(class_names))
     labels = tf.constant(class_names)
@@ -107,7 +107,7 @@ def _serve_images(model: keras.Model, class_names: list[str], config: ExportConf
         # No server checks shapes; this names the wrong one before some inner layer does.
         images = tf.ensure_shape(images, model.input_shape)
         logits, *embeddings = keras.tree.flatten(network(tf.cast(images, tf.float32), training=False))
-        probabilities = tf.nn.softmax(logits)
+        probabilities = tf.nn.softmax(logits / temperature)
         scores, classes = tf.math.top_k(probabilities, top_k)
         return {
             "logits": logits,

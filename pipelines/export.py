@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines import checksums, dataset, files, model_card, releases, saved_model
+from pipelines.calibration import Calibration, calibrate
 from pipelines.config import DataConfig, ExportConfig
 from pipelines.endpoints import Endpoint, Pictures, endpoints, in_graph
 from pipelines.errors import ExportRefused, UsageError
@@ -39,6 +40,7 @@ class Export:
     max_difference: float
     examples: int
     signatures: tuple[str, ...]
+    calibration: Calibration | None
 
 
 class Expected(NamedTuple):
@@ -64,7 +66,8 @@ def export(
     examples: how many pictures the exported model is checked on: their files as the data set has them, through the model's
     own preprocessing, against the Keras model on what the evaluation's pipeline makes of them.
 
-    Raises UsageError for an unfinished run or a version that exists, ExportRefused if the check fails.
+    Raises UsageError for an unfinished run, a version that exists or what cannot be calibrated; ExportRefused if the check
+    fails.
     """
     run.require_complete()
     run.require_classes(data)
@@ -74,9 +77,11 @@ def export(
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
     _choose_version(base_path, version)  # tells of a wrong one before the work
     model = load_model(run.model)
-    signatures = endpoints(model, run.config.data, data.class_names, config)
+    calibration = calibrate(run, data, model) if config.calibrate else None
+    temperature = calibration.temperature if calibration else 1.0
+    signatures = endpoints(model, run.config.data, data.class_names, config, temperature)
     pictures = read_pictures(data.held_out.take(slice(examples)), run.config.data, model.input_shape[1:])
-    expected = expect(model, pictures.images, data.class_names, config)
+    expected = expect(model, pictures.images, data.class_names, config, temperature)
     with files.lock(base_path):
         version = _choose_version(base_path, version)
         with files.folder_aside(base_path / str(version)) as aside:
@@ -84,11 +89,13 @@ def export(
             saved_model.require_portable(graph := saved_model.read(aside))
             _write_warmup(signatures, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
             difference = check(signatures, aside, pictures, expected)
-            card = model_card.describe(aside, graph, run, model, data, name=name, version=version, config=config)
+            card = model_card.describe(
+                aside, graph, run, model, data, name=name, version=version, config=config, calibration=calibration
+            )
             model_card.write(aside, card)
             checksums.write_manifest(aside)
     releases.write_config(models)
-    return Export(base_path / str(version), version, difference, len(pictures.images), tuple(signatures))
+    return Export(base_path / str(version), version, difference, len(pictures.images), tuple(signatures), calibration)
 
 
 def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, int]) -> Pictures:
@@ -136,11 +143,13 @@ def _write_warmup(signatures: dict[str, Endpoint], pictures: Pictures, name: str
             writer.write(log.SerializeToString())
 
 
-def expect(model: keras.Model, images: tf.Tensor, class_names: list[str], config: ExportConfig) -> Expected:
+def expect(
+    model: keras.Model, images: tf.Tensor, class_names: list[str], config: ExportConfig, temperature: float = 1.0
+) -> Expected:
     """What the signatures must answer for `images`, uint8 (N, H, W, C)."""
     network = with_embeddings(model) if config.embeddings else model
     logits, *embeddings = (output.numpy() for output in keras.tree.flatten(network(images, training=False)))
-    probabilities = tf.nn.softmax(logits).numpy()
+    probabilities = tf.nn.softmax(logits / temperature).numpy()
     scores = -np.sort(-probabilities, axis=1)
     outputs = {"logits": logits, "probabilities": probabilities, "top_scores": scores, "scores": scores}
     if embeddings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tensorflow as tf
 
 import cnn_tf
 from cnn_tf import options
-from pipelines import export, features, model_card
+from pipelines import calibration, dataset, export, features, model_card
 from pipelines.config import ExportConfig
 from pipelines.errors import ExportRefused
 from pipelines.runs import Run
@@ -27,9 +29,25 @@ def model(run):
 
 
 @pytest.fixture(scope="module")
-def version(run, data_set, tmp_path_factory):
-    config = ExportConfig(embeddings=True, lenient=True)
-    return export.export(run, data_set, tmp_path_factory.mktemp("models"), "m", examples=4, config=config).folder
+def noisy(data_set):
+    """The data set, but one label in five is wrong, so that the model is too sure."""
+
+    def spoil(split):
+        wrong = np.arange(len(split)) % 5 == 0
+        return dataclasses.replace(split, labels=np.where(wrong, (split.labels + 1) % 3, split.labels))
+
+    return dataclasses.replace(data_set, splits={name: spoil(split) for name, split in data_set.splits.items()})
+
+
+@pytest.fixture(scope="module")
+def exported(run, noisy, tmp_path_factory):
+    config = ExportConfig(embeddings=True, lenient=True, calibrate=True)
+    return export.export(run, noisy, tmp_path_factory.mktemp("models"), "m", examples=4, config=config)
+
+
+@pytest.fixture(scope="module")
+def version(exported):
+    return exported.folder
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +79,34 @@ def test_embeddings_are_answered_with_logits(signatures, model, pictures, card):
     assert "- `embeddings` are the 84 values " in card
 
 
-def test_an_export_whose_embeddings_differ_is_refused(version, model, pictures, data_set):
-    expected = export.expect(model, pictures.images, data_set.class_names, ExportConfig(embeddings=True))
+def test_an_export_whose_embeddings_differ_is_refused(version, exported, model, pictures, data_set):
+    temperature = exported.calibration.temperature
+    expected = export.expect(model, pictures.images, data_set.class_names, ExportConfig(embeddings=True), temperature)
     images = export.Endpoint(None, tf.TensorSpec((None, 28, 28, 1), tf.uint8, "images"), lambda given: given.images)
     assert export.check({"serving_default": images}, version, pictures, expected) < 1e-4
     expected.outputs["embeddings"][3, 7] += 0.01
     with pytest.raises(ExportRefused, match="differs from the trained model by 0.01"):
         export.check({"serving_default": images}, version, pictures, expected)
+
+
+def test_probabilities_are_calibrated_on_the_validation_pictures_and_logits_stay(
+    signatures, exported, model, pictures, noisy, run, card
+):
+    def logits(split):
+        return model(dataset.pictures(split, run.config.data, (28, 28, 1))).numpy().astype(np.float64)
+
+    kept, test = noisy.splits["train"].take(slice(-100, None)), noisy.splits["test"]  # the run's validation_examples
+    found, temperature = exported.calibration, calibration.temperature(logits(kept), kept.labels)
+    assert (found.temperature, found.examples) == (pytest.approx(temperature, rel=1e-3), 100)
+    for error, divisor in ((found.error_before, 1), (found.error_after, temperature)):
+        probabilities = tf.nn.softmax(logits(test) / divisor).numpy()
+        assert error == pytest.approx(calibration.expected_calibration_error(probabilities, test.labels), abs=1e-4)
+    answer = signatures["serving_bytes"](image_bytes=pictures.encoded)
+    np.testing.assert_allclose(answer["logits"], model(pictures.images), atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], tf.nn.softmax(answer["logits"] / temperature), atol=1e-4)
+    np.testing.assert_allclose(answer["top_scores"][:, 0], tf.reduce_max(answer["probabilities"], axis=1))
+    assert f"the softmax of `logits` / {found.temperature:.3f}, a temperature found on 100 validation pictures" in card
+    assert model_card.read(exported.folder)["calibration"] == dataclasses.asdict(found)
 
 
 # What the last layer with weights takes, in the networks' papers.
