@@ -159,6 +159,9 @@ def export(
             "--calibrate", help="Scale probabilities on the validation pictures, to be right as often as they say."
         ),
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add explain: a heat map of what spoke for the best class (Grad-CAM).")
+    ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -169,7 +172,12 @@ def export(
     from pipelines.config import ExportConfig
 
     config = ExportConfig(
-        max_pixels=max_pixels, lenient=lenient, embeddings=embeddings, calibrate=calibrate, licence=licence
+        max_pixels=max_pixels,
+        lenient=lenient,
+        embeddings=embeddings,
+        calibrate=calibrate,
+        explain=explain,
+        licence=licence,
     )
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)

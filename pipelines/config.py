@@ -157,6 +157,8 @@ class ExportConfig(_Section):
     """Answer with the features that the classifier sees, too."""
     calibrate: bool = False
     """Divide logits by a temperature, found on the validation pictures, before they become probabilities."""
+    explain: bool = False
+    """Export the signature explain too, which tells what in a picture spoke for its class."""
     licence: str = "unspecified"
     """The model's, for its card."""
 

@@ -4,12 +4,14 @@
     serving_bytes     image_bytes  string (B,), each an encoded JPEG, PNG, GIF, BMP or WebP of any size up to a limit of pixels
     classify          inputs       string (B,), each a serialized tf.Example with the feature image/encoded
     serving_bytes_lenient          as serving_bytes; on request
+    explain                        as serving_bytes; on request
 
-All but `classify` answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
+The first two answer with logits, probabilities (B, classes), and top_scores, top_classes (index), top_labels (text), all
 (B, k), the best first, and on request with embeddings (B, D), see `features`; `classify` with classes and scores (B, k), as
-TensorFlow Serving's Classify API wants them. Encoded pictures are guarded in the graph, see `guards`. The lenient one answers
-with valid (bool) and problem (text, "" where valid), both (B,), too; for a picture that is not valid, numbers are NaN, classes
--1 and labels "".
+TensorFlow Serving's Classify API wants them. The lenient one answers with valid (bool) and problem (text, "" where valid), both
+(B,), too; for a picture that is not valid, numbers are NaN, classes -1 and labels "". `explain` answers with label (text) and
+score of the best class, both (B,), and heat_map, float32 (B, H, W), 0..1: what in the picture spoke for it. Encoded pictures
+are guarded in the graph, see `guards`.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ import tensorflow as tf
 
 from pipelines import guards, transforms
 from pipelines.config import DataConfig, ExportConfig
+from pipelines.explain import grad_cam
 from pipelines.features import with_embeddings
 from pipelines.storage import ENCODED
 
 LENIENT = "serving_bytes_lenient"
+EXPLAIN = "explain"
 TOP_K = 5
 
 Outputs = dict[str, tf.Tensor]
@@ -60,7 +64,8 @@ def endpoints(
     images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
     image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
     decode = in_graph(guards.decode_all(*guarded), image_bytes)
-    serve_images: Serve = in_graph(_serve_images(model, class_names, config, temperature), images)
+    rank = _rank(class_names, temperature)
+    serve_images: Serve = in_graph(_serve_images(model, rank, config), images)
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
         return serve_images(decode(image_bytes))
@@ -76,6 +81,11 @@ def endpoints(
         outputs = serve_bytes(features[ENCODED])
         return {"classes": outputs["top_labels"], "scores": outputs["top_scores"]}
 
+    def explain(image_bytes: tf.Tensor) -> Outputs:
+        heat_map, logits = explain_images(tf.cast(decode(image_bytes), tf.float32))
+        ranked = rank(logits)
+        return {"heat_map": heat_map, "label": ranked["top_labels"][:, 0], "score": ranked["top_scores"][:, 0]}
+
     found = {
         "serving_default": Endpoint(serve_images, images, lambda pictures: pictures.images),
         "serving_bytes": Endpoint(serve_bytes, image_bytes, lambda pictures: pictures.encoded),
@@ -84,6 +94,9 @@ def endpoints(
     if config.lenient:
         decode_each = guards.decode_each(*guarded)
         found[LENIENT] = Endpoint(serve_bytes_lenient, image_bytes, lambda pictures: pictures.encoded)
+    if config.explain:
+        explain_images = grad_cam(model)
+        found[EXPLAIN] = Endpoint(explain, image_bytes, lambda pictures: pictures.encoded)
     return found
 
 
@@ -98,15 +111,12 @@ def _blank_unless(valid: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     return tf.where(valid[:, tf.newaxis], output, tf.constant(blank, output.dtype))
 
 
-def _serve_images(model: keras.Model, class_names: list[str], config: ExportConfig, temperature: float) -> Serve:
-    network = with_embeddings(model) if config.embeddings else model
+def _rank(class_names: list[str], temperature: float) -> Serve:
+    """Logits (B, classes) -> the outputs that follow from them."""
     top_k = min(TOP_K, len(class_names))
     labels = tf.constant(class_names)
 
-    def serve_images(images: tf.Tensor) -> Outputs:
-        # No server checks shapes; this names the wrong one before some inner layer does.
-        images = tf.ensure_shape(images, model.input_shape)
-        logits, *embeddings = keras.tree.flatten(network(tf.cast(images, tf.float32), training=False))
+    def rank(logits: tf.Tensor) -> Outputs:
         probabilities = tf.nn.softmax(logits / temperature)
         scores, classes = tf.math.top_k(probabilities, top_k)
         return {
@@ -115,8 +125,19 @@ def _serve_images(model: keras.Model, class_names: list[str], config: ExportConf
             "top_scores": scores,
             "top_classes": classes,
             "top_labels": tf.gather(labels, classes),
-            **({"embeddings": embeddings[0]} if embeddings else {}),
         }
+
+    return rank
+
+
+def _serve_images(model: keras.Model, rank: Serve, config: ExportConfig) -> Serve:
+    network = with_embeddings(model) if config.embeddings else model
+
+    def serve_images(images: tf.Tensor) -> Outputs:
+        # No server checks shapes; this names the wrong one before some inner layer does.
+        images = tf.ensure_shape(images, model.input_shape)
+        logits, *embeddings = keras.tree.flatten(network(tf.cast(images, tf.float32), training=False))
+        return {**rank(logits), **({"embeddings": embeddings[0]} if embeddings else {})}
 
     return serve_images
 

@@ -1,4 +1,4 @@
-"""What a network knows of a picture before it decides, as a second output of its Keras model."""
+"""What a network knows of a picture before it decides, as tensors of its Keras model."""
 
 from __future__ import annotations
 
@@ -17,3 +17,18 @@ def with_embeddings(model: keras.Model) -> keras.Model:
     if len(features.shape) == 4:
         features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embeddings_pool")(features)
     return keras.Model(model.input, [logits, keras.ops.cast(features, "float32")], name=model.name)
+
+
+def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The network up to its last feature map, (B, H, W, C) of more than one pixel, and from there to the logits.
+
+    A map that something goes past, as inside a residual block, is passed over; so are padded ones, whose places are moved.
+    """
+    for layer in reversed(model.layers):
+        x = layer.output
+        if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1 and not isinstance(layer, keras.layers.ZeroPadding2D):
+            try:
+                return keras.Model(model.input, x), keras.Model(x, model.outputs[0])
+            except ValueError:
+                continue
+    raise ValueError(f"{model.name} has no feature map.")

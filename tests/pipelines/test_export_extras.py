@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import load_servable
 
 import cnn_tf
 from cnn_tf import options
@@ -41,7 +42,7 @@ def noisy(data_set):
 
 @pytest.fixture(scope="module")
 def exported(run, noisy, tmp_path_factory):
-    config = ExportConfig(embeddings=True, lenient=True, calibrate=True)
+    config = ExportConfig(embeddings=True, lenient=True, calibrate=True, explain=True)
     return export.export(run, noisy, tmp_path_factory.mktemp("models"), "m", examples=4, config=config)
 
 
@@ -107,6 +108,36 @@ def test_probabilities_are_calibrated_on_the_validation_pictures_and_logits_stay
     np.testing.assert_allclose(answer["top_scores"][:, 0], tf.reduce_max(answer["probabilities"], axis=1))
     assert f"the softmax of `logits` / {found.temperature:.3f}, a temperature found on 100 validation pictures" in card
     assert model_card.read(exported.folder)["calibration"] == dataclasses.asdict(found)
+
+
+def test_heat_maps_are_those_of_eager_keras(signatures, model, pictures, noisy, card):
+    answer = {name: value.numpy() for name, value in signatures["explain"](image_bytes=pictures.encoded).items()}
+    network = keras.Model(model.input, [model.get_layer("stage2_pool").output, model.output])
+    for index, image in enumerate(tf.cast(pictures.images, tf.float32)):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            maps, logits = network(image[tf.newaxis])
+            best = int(tf.argmax(logits[0]))
+            logit = logits[0, best]
+        weights = tape.gradient(logit, maps)[0].numpy().mean(axis=(0, 1))
+        heat = np.maximum((maps[0].numpy() * weights).sum(axis=2), 0)
+        heat = tf.image.resize(heat[..., np.newaxis], (28, 28)).numpy()[..., 0]
+        np.testing.assert_allclose(answer["heat_map"][index], heat / max(heat.max(), 1e-30), atol=1e-3)
+        assert answer["label"][index].decode() == noisy.class_names[best]
+    assert 0 <= answer["heat_map"].min() < answer["heat_map"].max() == 1
+    default = signatures["serving_default"](images=pictures.images)
+    np.testing.assert_allclose(answer["score"], default["top_scores"][:, 0], atol=1e-5)
+    assert "- `explain` answers with a heat map" in card
+
+
+def test_the_embedded_server_freezes_it_and_explains(version, signatures, pictures):
+    servable = load_servable(version)
+    assert servable.summary.startswith("frozen")
+    expected = signatures["explain"](image_bytes=pictures.encoded)
+    answer = servable.run({"image_bytes": pictures.encoded.numpy()}, "explain")
+    np.testing.assert_allclose(answer["heat_map"], expected["heat_map"], atol=1e-3)
+    assert answer["label"].tolist() == expected["label"].numpy().tolist()
+    servable.close()
 
 
 # What the last layer with weights takes, in the networks' papers.
