@@ -150,6 +150,18 @@ def export(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Add serving_bytes_lenient: one bad picture does not fail the others.")
     ] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Add the output embeddings: the features that the classifier sees.")
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Scale probabilities on the validation pictures, to be right as often as they say."
+        ),
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add explain: a heat map of what spoke for the best class (Grad-CAM).")
+    ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -159,7 +171,14 @@ def export(
     from pipelines import export as stage
     from pipelines.config import ExportConfig
 
-    config = ExportConfig(max_pixels=max_pixels, lenient=lenient, licence=licence)
+    config = ExportConfig(
+        max_pixels=max_pixels,
+        lenient=lenient,
+        embeddings=embeddings,
+        calibrate=calibrate,
+        explain=explain,
+        licence=licence,
+    )
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"
@@ -167,6 +186,11 @@ def export(
         f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the Keras model does "
         f"(largest difference {exported.max_difference:.1e})"
     )
+    if calibration := exported.calibration:
+        console.note(
+            f"Calibrated: temperature {calibration.temperature:.3f}; expected calibration error on the test split "
+            f"{calibration.error_before:.2%} before, {calibration.error_after:.2%} after"
+        )
     console.note(f"Published {exported.folder}")
 
 

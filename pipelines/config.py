@@ -153,6 +153,12 @@ class ExportConfig(_Section):
     half a gigabyte of colours, where Pillow calls a picture a decompression bomb."""
     lenient: bool = False
     """Export the signature serving_bytes_lenient too, in which one bad picture does not fail the others."""
+    embeddings: bool = False
+    """Answer with the features that the classifier sees, too."""
+    calibrate: bool = False
+    """Divide logits by a temperature, found on the validation pictures, before they become probabilities."""
+    explain: bool = False
+    """Export the signature explain too, which tells what in a picture spoke for its class."""
     licence: str = "unspecified"
     """The model's, for its card."""
 

@@ -6,6 +6,7 @@ assets.extra/model_card.md     the same for people
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import math
@@ -23,6 +24,7 @@ from pipelines.runs import LIBRARIES, Run, environment
 if TYPE_CHECKING:  # a card is read without them
     import keras
 
+    from pipelines.calibration import Calibration
     from pipelines.config import ExportConfig
     from pipelines.manifest import DataSet
     from pipelines.saved_model import Graph
@@ -51,6 +53,7 @@ def describe(
     name: str,
     version: int,
     config: ExportConfig,
+    calibration: Calibration | None = None,
 ) -> Card:
     """The card of the model `name`, whose SavedModel is in `folder` with this graph; `model` is the trained one of `run`."""
     height, width, channels = model.input_shape[1:]
@@ -69,6 +72,7 @@ def describe(
         "data": {"name": data.name, "fingerprint": facts["data"]} if "data" in facts else None,
         "weights": facts.get("weights"),
         "evaluation": _evaluation(run),
+        "calibration": dataclasses.asdict(calibration) if calibration else None,
         "limits": {
             "height": height,
             "width": width,

@@ -104,15 +104,13 @@ def train(run: Run, config: TrainConfig, data: DataSet, observer: Observer, load
 
 
 def _plan(config: TrainConfig, data: DataSet, loading: Loading) -> _Plan:
-    if "train" not in data.splits:
-        raise UsageError(f"The data set {data.name} has no training split. It has: {', '.join(data.splits)}.")
     learning, validation = splits(data, config.data.validation_examples)
     return _Plan(config, learning, validation, input_shape(config, data), data.class_names, loading)
 
 
 def splits(data: DataSet, validation_examples: int | None) -> tuple[Split, Split]:
     """(for learning, for validation); the meaning of `validation_examples` is DataConfig's. Raises UsageError."""
-    split = data.splits["train"]
+    split = data.split("train")
     if validation_examples is None and "validation" in data.splits:
         return split, data.splits["validation"]
     return split_off(split, min(5000, len(split) // 10) if validation_examples is None else validation_examples)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from elsewhere import answer
 
-from pipelines import export, saved_model
+from pipelines import endpoints, export, saved_model
 from pipelines.config import DataConfig
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +35,7 @@ def requests(data_set):
     return {
         "serving_default": {"images": images.numpy()},
         "serving_bytes": {"image_bytes": encoded.numpy().tolist()},
-        "classify": {"inputs": export._examples(export.Pictures(images, encoded)).numpy().tolist()},
+        "classify": {"inputs": endpoints._examples(endpoints.Pictures(images, encoded)).numpy().tolist()},
     }
 
 
