@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,24 @@ def copy_of_the_run(factory: pytest.TempPathFactory, name: str, make: Callable[[
 def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """`cnn-tf ARGUMENTS` in the folder `cwd`."""
     return subprocess.run(cli(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def call_cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What `run_cli` gives, without a process, which takes seconds to import TensorFlow: for what is told before the work."""
+    from cnn_tf.cli import main
+
+    words = [str(argument) for argument in arguments]
+    code: object = None
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+            main(words)
+    except SystemExit as done:
+        code = done.code
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(words, int(code or 0), out.getvalue(), err.getvalue())
 
 
 def cli(*arguments: str | Path) -> Sequence[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate
 
 import grpc
 
 from serving import errors
-from serving.client import steps
+from serving.client import bulk, steps
+from serving.client.bulk import Answer, Plan
 from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -27,8 +29,18 @@ def _awaited(
     return call
 
 
+def _iterating(
+    method: Callable[Concatenate[Core, Given], Plan],
+) -> Callable[Concatenate[AsyncPredictClient, Given], AsyncGenerator[Answer, None]]:
+    @steps.present(method, "AsyncGenerator[Prediction | Refused, None]")
+    def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> AsyncGenerator[Answer, None]:
+        return client._follow(method(client._core, *args, **kwargs))
+
+    return call
+
+
 class AsyncPredictClient:
-    """`PredictClient` for asyncio: the same methods, to be awaited; an asynchronous context manager.
+    """`PredictClient` for asyncio: the same methods, to be awaited, and `map` for `async for`; an asynchronous context manager.
 
     Belongs to the event loop of its first call.
     """
@@ -79,6 +91,7 @@ class AsyncPredictClient:
         return self._core.model
 
     predict = _awaited(Core.predict)
+    map = _iterating(Core.map)
     classify = _awaited(Core.classify)
     signatures = _awaited(Core.signatures)
     status = _awaited(Core.status)
@@ -90,6 +103,26 @@ class AsyncPredictClient:
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
+
+    async def _follow(self, plan: Plan) -> AsyncGenerator[Answer, None]:
+        outcome: Any = None
+        tasks: set[asyncio.Task[list[Answer]]] = set()
+        try:
+            while (action := bulk.following(plan, outcome)) is not None:
+                if isinstance(action, bulk.Pull):
+                    outcome = await _pull(action)
+                elif isinstance(action, bulk.Start):
+                    outcome = asyncio.create_task(self._run(action.steps))
+                    tasks.add(outcome)
+                else:
+                    for answer in await action.work:
+                        yield answer
+                    tasks.discard(action.work)
+                    outcome = None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, steps: Steps[Result]) -> Result:
         outcome: Outcome = None
@@ -146,3 +179,14 @@ class AsyncPredictClient:
         if name not in self._methods:
             self._methods[name] = self._channel.unary_unary(name)
         return self._methods[name]
+
+
+async def _pull(wanted: bulk.Pull) -> list[object]:
+    if not isinstance(wanted.pictures, AsyncIterator):
+        return list(islice(wanted.pictures, wanted.size))
+    pulled: list[object] = []
+    async for picture in wanted.pictures:
+        pulled.append(picture)
+        if len(pulled) == wanted.size:
+            break
+    return pulled

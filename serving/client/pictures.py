@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import tee
 from pathlib import Path
 
+from serving.client.bulk import Refused
 from serving.client.predict import PredictClient
 from serving.client.results import Score
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -85,42 +87,11 @@ def classify(client: PredictClient, paths: Iterable[Path], batch_size: int = 32)
 
     Raises ServingError for whatever concerns more than one file.
     """
-    batch: list[Answer | tuple[Path, bytes]] = []
-    for path in paths:
-        try:
-            batch.append((path, path.read_bytes()))
-        except OSError as error:
-            batch.append(Answer(path, error=f"cannot be read: {error.strerror}"))
-        if len(batch) == batch_size:
-            yield from _answers(client, batch)
-            batch = []
-    yield from _answers(client, batch)
-
-
-def _answers(client: PredictClient, batch: Sequence[Answer | tuple[Path, bytes]]) -> Iterator[Answer]:
-    sendable = [item for item in batch if isinstance(item, tuple)]
-    answers = iter(_ask(client, sendable))
-    for item in batch:
-        yield item if isinstance(item, Answer) else next(answers)
-
-
-def _ask(client: PredictClient, pictures: Sequence[tuple[Path, bytes]]) -> list[Answer]:
-    if not pictures:
-        return []
-    try:
-        predictions = client.predict(
-            {INPUT: [encoded for _, encoded in pictures]}, signature=SIGNATURE, outputs=OUTPUTS
-        )
-    except InvalidArgument as error:
-        if len(pictures) == 1:
-            return [Answer(pictures[0][0], error=f"the model refuses it: {_first_line(error)}")]
-        # The server names no file; one by one, each finds its own answer or error.
-        return [answer for picture in pictures for answer in _ask(client, [picture])]
-    return [Answer(path, each.top(), each.version) for (path, _), each in zip(pictures, predictions, strict=True)]
-
-
-def _first_line(error: InvalidArgument) -> str:
-    """TensorFlow puts names of the graph's nodes and functions around its texts, which tell a user nothing."""
-    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in error.message.splitlines()]
-    said = [line for line in lines if line and not line.startswith("[[") and line != "Graph execution error:"]
-    return said[-1] if said else error.message
+    given, names = tee(paths)
+    with closing(client.map(given, batch_size=batch_size, signature=SIGNATURE, outputs=OUTPUTS)) as answers:
+        for answer, path in zip(answers, names, strict=False):  # answers first: they take the paths
+            yield (
+                Answer(path, error=answer.reason)
+                if isinstance(answer, Refused)
+                else Answer(path, answer.top(), answer.version)
+            )
