@@ -10,7 +10,7 @@ steps, core                  what a client does, without its input and output; p
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is
 results                      what it answers;  bulk  to pictures without end
 connection, retries          whom to ask, and when to ask again
-pictures, command            `cnn-tf predict`
+pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
 """
 
 from serving.client.aio import AsyncPredictClient

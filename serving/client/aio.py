@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate
@@ -12,7 +13,7 @@ import grpc
 
 from serving import errors
 from serving.client import bulk, steps
-from serving.client.bulk import Answer, Plan
+from serving.client.bulk import Plan, Reply
 from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -31,9 +32,9 @@ def _awaited(
 
 def _iterating(
     method: Callable[Concatenate[Core, Given], Plan],
-) -> Callable[Concatenate[AsyncPredictClient, Given], AsyncGenerator[Answer, None]]:
+) -> Callable[Concatenate[AsyncPredictClient, Given], AsyncGenerator[Reply, None]]:
     @steps.present(method, "AsyncGenerator[Prediction | Refused, None]")
-    def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> AsyncGenerator[Answer, None]:
+    def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> AsyncGenerator[Reply, None]:
         return client._follow(method(client._core, *args, **kwargs))
 
     return call
@@ -104,9 +105,9 @@ class AsyncPredictClient:
         if self._channel is not None:
             await self._channel.close()
 
-    async def _follow(self, plan: Plan) -> AsyncGenerator[Answer, None]:
+    async def _follow(self, plan: Plan) -> AsyncGenerator[Reply, None]:
         outcome: Any = None
-        tasks: set[asyncio.Task[list[Answer]]] = set()
+        tasks: set[asyncio.Task[list[Reply]]] = set()
         try:
             while (action := bulk.following(plan, outcome)) is not None:
                 if isinstance(action, bulk.Pull):
@@ -182,11 +183,10 @@ class AsyncPredictClient:
 
 
 async def _pull(wanted: bulk.Pull) -> list[object]:
-    if not isinstance(wanted.pictures, AsyncIterator):
+    if not hasattr(wanted.pictures, "__anext__"):
         return list(islice(wanted.pictures, wanted.size))
     pulled: list[object] = []
-    async for picture in wanted.pictures:
-        pulled.append(picture)
-        if len(pulled) == wanted.size:
-            break
+    with suppress(StopAsyncIteration):
+        while len(pulled) < wanted.size:
+            pulled.append(await anext(wanted.pictures))
     return pulled

@@ -33,7 +33,7 @@ class Refused:
         return f"the model refuses it: {_said(self.error.message)}"
 
 
-Answer = Prediction | Refused
+Reply = Prediction | Refused
 
 
 class Pull(NamedTuple):
@@ -46,7 +46,7 @@ class Pull(NamedTuple):
 class Start(NamedTuple):
     """These steps are to run beside others; what stands for them has a method `done`."""
 
-    steps: Steps[list[Answer]]
+    steps: Steps[list[Reply]]
 
 
 class Give(NamedTuple):
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 def plan(
     pictures: Iterable[object] | AsyncIterable[object],
-    answers: Callable[[list[object]], Steps[list[Answer]]],
+    answers: Callable[[list[object]], Steps[list[Reply]]],
     batch_size: int,
     in_flight: int,
 ) -> Plan:
@@ -94,7 +94,7 @@ def following(plan: Plan, outcome: Any) -> Action | None:
 
 def _actions(
     pictures: Iterator[object] | AsyncIterator[object],
-    answers: Callable[[list[object]], Steps[list[Answer]]],
+    answers: Callable[[list[object]], Steps[list[Reply]]],
     batch_size: int,
     in_flight: int,
 ) -> Generator[Action, Any, None]:
@@ -112,7 +112,7 @@ def _actions(
 
 def answers(
     pictures: list[object], predict: Callable[[list[object]], Steps[Predictions]], how: Callable[[Path], bytes]
-) -> Steps[list[Answer]]:
+) -> Steps[list[Reply]]:
     """One for each picture of a batch. how: gives a file's contents."""
     loaded = yield from _with_contents(pictures, how)
     answered = iter((yield from _ask([each for each in loaded if not isinstance(each, OSError)], predict)))
@@ -129,7 +129,7 @@ def _with_contents(pictures: list[object], how: Callable[[Path], bytes]) -> Step
     return [next(read) if isinstance(each, (str, os.PathLike)) else each for each in pictures]
 
 
-def _ask(pictures: list[object], predict: Callable[[list[object]], Steps[Predictions]]) -> Steps[list[Answer]]:
+def _ask(pictures: list[object], predict: Callable[[list[object]], Steps[Predictions]]) -> Steps[list[Reply]]:
     """Halves a batch that is refused until the pictures are found that are to blame; no server names them dependably."""
     if not pictures:
         return []

@@ -147,7 +147,7 @@ class Core:
                 batch, signature=signature, version=version, label=label, outputs=outputs, timeout=timeout
             )
 
-        def answers(batch: list[object]) -> Steps[list[bulk.Answer]]:
+        def answers(batch: list[object]) -> Steps[list[bulk.Reply]]:
             if self._check:  # what is wrong with the model's name or label is no picture's fault
                 yield from self._known_signatures(choice, self._limits(timeout))
             return (yield from bulk.answers(batch, predict, read))

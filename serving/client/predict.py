@@ -15,7 +15,7 @@ import grpc
 
 from serving import errors
 from serving.client import bulk, steps
-from serving.client.bulk import Answer, Plan
+from serving.client.bulk import Plan, Reply
 from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -34,9 +34,9 @@ def _blocking(
 
 def _iterating(
     method: Callable[Concatenate[Core, Given], Plan],
-) -> Callable[Concatenate[PredictClient, Given], Generator[Answer, None, None]]:
+) -> Callable[Concatenate[PredictClient, Given], Generator[Reply, None, None]]:
     @steps.present(method, "Generator[Prediction | Refused, None, None]")
-    def call(client: PredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Generator[Answer, None, None]:
+    def call(client: PredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Generator[Reply, None, None]:
         return client._follow(method(client._core, *args, **kwargs))
 
     return call
@@ -137,7 +137,7 @@ class PredictClient:
         """Closes the connection; calls under way are cancelled."""
         self._channel.close()
 
-    def _follow(self, plan: Plan) -> Generator[Answer, None, None]:
+    def _follow(self, plan: Plan) -> Generator[Reply, None, None]:
         outcome: Any = None
         stop = _Stop()
         with ThreadPoolExecutor(plan.in_flight, "cnn-tf-map") as threads:
