@@ -53,6 +53,7 @@ def predict(
     stopped: each file is in the output once, or in the failures. Delete those to try them again.
 
     Example: cnn-tf predict --server localhost:8500 photos/ boot.png 'more/*.jpg' --csv
+
     Example: cnn-tf predict photos/ --output answers.parquet --send-size 224
     """
     _require_one_way(as_json, as_csv, output, failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from serving.client import pictures
@@ -47,15 +48,16 @@ class Job:
 
     def __init__(self, paths: Sequence[str], model: str, output: Output, failures: Lines) -> None:
         self._paths, self._model, self._output, self._failures = paths, model, output, failures
-        self._done = Names(self._names(output)), Names(self._names(failures))
-        self.classified, self.failed = map(len, self._done)
+        self._done = Names(chain(self._names(output), self._names(failures)))
+        self.failed = sum(1 for _ in failures.rows())
+        self.classified = len(self._done) - self.failed
 
     def todo(self) -> Iterator[Path]:
         """Pictures that are not done, each once, in the order of the disk."""
         seen: set[int] = set()
         for path in pictures.find(self._paths):
             name = pictures.name_of(path)
-            if any(name in names for names in self._done):
+            if name in self._done:
                 continue
             if len(self._paths) > 1:  # of which one may be within another
                 if digest(name) in seen:

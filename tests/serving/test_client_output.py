@@ -16,11 +16,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from rich.console import Console
 from support import CLASS_NAMES, call_cli, cli, pictures, until
 
 from serving.client import PredictClient, saving
 from serving.client import pictures as files
 from serving.client.lines import Lines
+from serving.client.progress import shown
 
 SUFFIXES = ("csv", "jsonl", "parquet")
 
@@ -287,3 +289,16 @@ def test_larger_pictures_are_sent_smaller(predict, photos, tmp_path, monkeypatch
     assert predict("photos/0", "--output", "a.csv", "--send-size", 14).returncode == 0
     assert {Image.open(io.BytesIO(each)).size for each in sent} == {(14, 14)}
     assert {row["file"] for row in rows(tmp_path / "a.csv")} == {path for path in photos if path.startswith("photos/0")}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_told_on_a_terminal_only(is_terminal):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=is_terminal, width=100, _environ={})
+
+    def items():
+        yield from range(3)
+        until(lambda: not is_terminal or "3/3" in stream.getvalue(), timeout=20)
+
+    assert list(shown(items(), console, lambda: 3)) == [0, 1, 2]
+    assert ("pictures/s" in stream.getvalue()) == bool(stream.getvalue()) == is_terminal
