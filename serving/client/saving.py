@@ -55,11 +55,12 @@ class Job:
     def todo(self) -> Iterator[Path]:
         """Pictures that are not done, each once, in the order of the disk."""
         seen: set[int] = set()
+        may_repeat = len(self._paths) > 1 or not Path(self._paths[0]).is_dir()  # one within another, or "**"
         for path in pictures.find(self._paths):
             name = pictures.name_of(path)
             if name in self._done:
                 continue
-            if len(self._paths) > 1:  # of which one may be within another
+            if may_repeat:
                 if digest(name) in seen:
                     continue
                 seen.add(digest(name))
