@@ -57,7 +57,7 @@ COMMANDS = {
     ),
     "release prune": Command("pipelines.release_commands:prune", "train", "Remove old versions."),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
-    "predict": Command("serving.client.command:predict", "client", "Classify pictures with a running server."),
+    "predict": Command("serving.client.command:predict", "bulk", "Classify pictures with a running server."),
     "import-weights": Command(
         "pipelines.commands:import_weights",
         "train",

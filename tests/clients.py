@@ -24,6 +24,16 @@ class Awaited:
         method = getattr(self._client, name)
         return lambda *args, **kwargs: self._loop.run_until_complete(method(*args, **kwargs))
 
+    def map(self, pictures, **options):
+        answers = self._client.map(pictures, **options)
+        try:
+            while True:
+                yield self._loop.run_until_complete(anext(answers))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(answers.aclose())
+
     def __enter__(self):
         return self
 
@@ -33,12 +43,16 @@ class Awaited:
 
 
 @contextmanager
-def serving(answer):
-    """A server that gives `answer(request bytes, context)` to every call; yields its address."""
+def serving(answer, metadata=None):
+    """A server that gives `answer(request bytes, context)` to every call; yields its address.
+
+    metadata: what it tells of a model instead.
+    """
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, details):
-            return grpc.unary_unary_rpc_method_handler(answer)
+            is_metadata = metadata is not None and details.method == wire.GET_MODEL_METADATA
+            return grpc.unary_unary_rpc_method_handler((lambda *_: metadata) if is_metadata else answer)
 
     with futures.ThreadPoolExecutor(4) as threads:
         server = grpc.server(threads, handlers=[Handler()], options=wire.CHANNEL_OPTIONS)

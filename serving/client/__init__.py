@@ -8,12 +8,13 @@ print(prediction.label, prediction.probability)
 
 steps, core                  what a client does, without its input and output; predict and aio do that
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is
-results                      what it answers
+results                      what it answers;  bulk  to pictures without end
 connection, retries          whom to ask, and when to ask again
-pictures, command            `cnn-tf predict`
+pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
 """
 
 from serving.client.aio import AsyncPredictClient
+from serving.client.bulk import Refused
 from serving.client.connection import Connection, Tls
 from serving.client.predict import PredictClient
 from serving.client.results import Prediction, Predictions, Score
@@ -28,6 +29,7 @@ __all__ = [
     "PredictClient",
     "Prediction",
     "Predictions",
+    "Refused",
     "Retry",
     "Score",
     "ServingError",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate
 
 import grpc
 
 from serving import errors
-from serving.client import steps
+from serving.client import bulk, steps
+from serving.client.bulk import Plan, Reply
 from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -27,8 +30,18 @@ def _awaited(
     return call
 
 
+def _iterating(
+    method: Callable[Concatenate[Core, Given], Plan],
+) -> Callable[Concatenate[AsyncPredictClient, Given], AsyncGenerator[Reply, None]]:
+    @steps.present(method, "AsyncGenerator[Prediction | Refused, None]")
+    def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> AsyncGenerator[Reply, None]:
+        return client._follow(method(client._core, *args, **kwargs))
+
+    return call
+
+
 class AsyncPredictClient:
-    """`PredictClient` for asyncio: the same methods, to be awaited; an asynchronous context manager.
+    """`PredictClient` for asyncio: the same methods, to be awaited, and `map` for `async for`; an asynchronous context manager.
 
     Belongs to the event loop of its first call.
     """
@@ -79,6 +92,7 @@ class AsyncPredictClient:
         return self._core.model
 
     predict = _awaited(Core.predict)
+    map = _iterating(Core.map)
     classify = _awaited(Core.classify)
     signatures = _awaited(Core.signatures)
     status = _awaited(Core.status)
@@ -90,6 +104,26 @@ class AsyncPredictClient:
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
+
+    async def _follow(self, plan: Plan) -> AsyncGenerator[Reply, None]:
+        outcome: Any = None
+        tasks: set[asyncio.Task[list[Reply]]] = set()
+        try:
+            while (action := bulk.following(plan, outcome)) is not None:
+                if isinstance(action, bulk.Pull):
+                    outcome = await _pull(action)
+                elif isinstance(action, bulk.Start):
+                    outcome = asyncio.create_task(self._run(action.steps))
+                    tasks.add(outcome)
+                else:
+                    for answer in await action.work:
+                        yield answer
+                    tasks.discard(action.work)
+                    outcome = None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, steps: Steps[Result]) -> Result:
         outcome: Outcome = None
@@ -146,3 +180,13 @@ class AsyncPredictClient:
         if name not in self._methods:
             self._methods[name] = self._channel.unary_unary(name)
         return self._methods[name]
+
+
+async def _pull(wanted: bulk.Pull) -> list[object]:
+    if not hasattr(wanted.pictures, "__anext__"):
+        return list(islice(wanted.pictures, wanted.size))
+    pulled: list[object] = []
+    with suppress(StopAsyncIteration):
+        while len(pulled) < wanted.size:
+            pulled.append(await anext(wanted.pictures))
+    return pulled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
+from serving.client import bulk
 from serving.client.connection import Address, Connection, target
 from serving.client.examples import serialized_input
 from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
@@ -109,6 +111,48 @@ class Core:
         self._forget_another(choice, answered_by)
         arrays = {name: wire.to_array(tensor) for name, tensor in response.outputs.items()}
         return Predictions(arrays, answered_by, limits.request_id)
+
+    def map(
+        self,
+        pictures: Iterable[object] | AsyncIterable[object],
+        *,
+        batch_size: int = 32,
+        in_flight: int = 4,
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+        timeout: float | None = None,
+        read: Callable[[Path], bytes] = Path.read_bytes,
+    ) -> bulk.Plan:
+        """Predictions of any number of pictures, also of an endless stream: an iterator, in the pictures' order.
+
+        In the place of a picture that the model refuses, or of a file that cannot be read, is a Refused with the reason; the
+        others have their answers. All other errors end the run. What was given until then is a prefix: go on behind it.
+
+        pictures: each as predict takes one. No more of them are held than batch_size * in_flight: more are taken once answers
+            have been taken. AsyncPredictClient takes an asynchronous iterable too.
+        batch_size: pictures in a request; 1 for a live stream, since a batch is sent when it is full.
+        in_flight: requests at once.  timeout: seconds for each.  The others are as in predict.
+        read: gives a file's contents, in a thread of its own; for example a smaller picture. Raises OSError.
+
+        Closing the iterator, or what ends it, cancels the requests under way.
+
+        Raises ValueError for sizes below 1.
+        """
+        choice = _choice(version, label)
+
+        def predict(batch: list[object]) -> Steps[Predictions]:
+            return self.predict(
+                batch, signature=signature, version=version, label=label, outputs=outputs, timeout=timeout
+            )
+
+        def answers(batch: list[object]) -> Steps[list[bulk.Reply]]:
+            if self._check:  # what is wrong with the model's name or label is no picture's fault
+                yield from self._known_signatures(choice, self._limits(timeout))
+            return (yield from bulk.answers(batch, predict, read))
+
+        return bulk.plan(pictures, answers, batch_size, in_flight)
 
     def classify(
         self,
@@ -291,7 +335,13 @@ def _with_contents(given: object) -> Steps[object]:
     contents = yield Read(named)
     if not isinstance(contents, list):
         raise TypeError("Files were not read.")
-    return with_contents(given, iter(contents))
+    return with_contents(given, iter([_readable(each) for each in contents]))
+
+
+def _readable(contents: bytes | OSError) -> bytes:
+    if isinstance(contents, OSError):
+        raise contents
+    return contents
 
 
 def _choice(version: int | None, label: str | None) -> Choice:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import glob
-import re
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, tee
 from pathlib import Path
+from typing import Any
 
+from serving.client.bulk import Refused
 from serving.client.predict import PredictClient
 from serving.client.results import Score
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -33,29 +37,70 @@ class Answer:
     version: int | None = None
     error: str | None = None
 
+    @property
+    def name(self) -> str:
+        r"""The path as text that can be written; bytes that are no UTF-8 are as \xff."""
+        return name_of(self.path)
 
-def find(paths: Sequence[str]) -> list[Path]:
+    def row(self) -> dict[str, Any]:
+        """Of a file that was classified."""
+        (label, probability), *_ = self.top
+        ranking = [{"class": label, "probability": share} for label, share in self.top]
+        return {
+            "file": self.name,
+            "class": label,
+            "probability": probability,
+            "top": ranking,
+            "version": self.version,
+        }
+
+
+def name_of(path: Path) -> str:
+    """As `Answer.name`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def find(paths: Sequence[str]) -> Iterator[Path]:
     """Files as they are, folders searched for pictures at any depth, patterns such as "photos/*.png" expanded.
 
-    Raises WrongUse, naming the first path that gives nothing.
+    In the order of the disk, so that a folder of a million files need not be listed first. Raises WrongUse at once, naming the
+    first path that gives nothing; OSError for a folder that cannot be read.
     """
-    return [file for path in paths for file in _find(path)]
+    require_pictures(paths)
+    return chain.from_iterable(map(_find, paths))
 
 
-def _find(text: str) -> list[Path]:
+def require_pictures(paths: Sequence[str]) -> None:
+    """Raises WrongUse, naming the first path that gives no picture."""
+    for text in paths:
+        if next(_find(text), None) is None:
+            wanted = f"No pictures in the folder {text}. Expected files ending in {', '.join(SUFFIXES)}."
+            raise WrongUse(wanted if Path(text).is_dir() else f"No such file, folder or pattern: {text}.")
+
+
+def find_sorted(paths: Sequence[str]) -> list[Path]:
+    """The same, those of each path by name."""
+    require_pictures(paths)
+    return [file for text in paths for file in sorted(_find(text))]
+
+
+def _find(text: str) -> Iterator[Path]:
     path = Path(text)
     if path.is_file():
-        return [path]
+        return iter([path])
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not found:
-            raise WrongUse(f"No pictures in the folder {text}. Expected files ending in {', '.join(SUFFIXES)}.")
-        return found
+        return _walk(path)
     # Path.glob takes no absolute pattern.
-    found = sorted(match for name in glob.glob(text, recursive=True) if (match := Path(name)).is_file())  # noqa: PTH207
-    if not found:
-        raise WrongUse(f"No such file, folder or pattern: {text}.")
-    return found
+    return (match for name in glob.iglob(text, recursive=True) if (match := Path(name)).is_file())  # noqa: PTH207
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path))
+            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                yield Path(entry.path)
 
 
 def require_address(address: str) -> None:
@@ -80,47 +125,18 @@ def require_signature(client: PredictClient) -> None:
     )
 
 
-def classify(client: PredictClient, paths: Iterable[Path], batch_size: int = 32) -> Iterator[Answer]:
+def classify(client: PredictClient, paths: Iterable[Path], **options: Any) -> Iterator[Answer]:
     """An answer for each file, in order. A file that cannot be read or decoded gets an answer with its error.
+
+    options: of the client's `map`.
 
     Raises ServingError for whatever concerns more than one file.
     """
-    batch: list[Answer | tuple[Path, bytes]] = []
-    for path in paths:
-        try:
-            batch.append((path, path.read_bytes()))
-        except OSError as error:
-            batch.append(Answer(path, error=f"cannot be read: {error.strerror}"))
-        if len(batch) == batch_size:
-            yield from _answers(client, batch)
-            batch = []
-    yield from _answers(client, batch)
-
-
-def _answers(client: PredictClient, batch: Sequence[Answer | tuple[Path, bytes]]) -> Iterator[Answer]:
-    sendable = [item for item in batch if isinstance(item, tuple)]
-    answers = iter(_ask(client, sendable))
-    for item in batch:
-        yield item if isinstance(item, Answer) else next(answers)
-
-
-def _ask(client: PredictClient, pictures: Sequence[tuple[Path, bytes]]) -> list[Answer]:
-    if not pictures:
-        return []
-    try:
-        predictions = client.predict(
-            {INPUT: [encoded for _, encoded in pictures]}, signature=SIGNATURE, outputs=OUTPUTS
-        )
-    except InvalidArgument as error:
-        if len(pictures) == 1:
-            return [Answer(pictures[0][0], error=f"the model refuses it: {_first_line(error)}")]
-        # The server names no file; one by one, each finds its own answer or error.
-        return [answer for picture in pictures for answer in _ask(client, [picture])]
-    return [Answer(path, each.top(), each.version) for (path, _), each in zip(pictures, predictions, strict=True)]
-
-
-def _first_line(error: InvalidArgument) -> str:
-    """TensorFlow puts names of the graph's nodes and functions around its texts, which tell a user nothing."""
-    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in error.message.splitlines()]
-    said = [line for line in lines if line and not line.startswith("[[") and line != "Graph execution error:"]
-    return said[-1] if said else error.message
+    given, names = tee(paths)
+    with closing(client.map(given, signature=SIGNATURE, outputs=OUTPUTS, **options)) as answers:
+        for answer, path in zip(answers, names, strict=False):  # answers first: they take the paths
+            yield (
+                Answer(path, error=answer.reason)
+                if isinstance(answer, Refused)
+                else Answer(path, answer.top(), answer.version)
+            )

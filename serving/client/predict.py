@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate
 
 import grpc
 
 from serving import errors
-from serving.client import steps
+from serving.client import bulk, steps
+from serving.client.bulk import Plan, Reply
 from serving.client.connection import DEFAULT_CONNECTION, Address, Connection
 from serving.client.core import DEFAULT_TIMEOUT, Core
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -26,6 +30,38 @@ def _blocking(
         return client._run(method(client._core, *args, **kwargs))
 
     return call
+
+
+def _iterating(
+    method: Callable[Concatenate[Core, Given], Plan],
+) -> Callable[Concatenate[PredictClient, Given], Generator[Reply, None, None]]:
+    @steps.present(method, "Generator[Prediction | Refused, None, None]")
+    def call(client: PredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Generator[Reply, None, None]:
+        return client._follow(method(client._core, *args, **kwargs))
+
+    return call
+
+
+class _Stop:
+    """Ends what threads do for one caller: their calls are cancelled, and their pauses are over."""
+
+    def __init__(self) -> None:
+        self._is_set = threading.Event()
+        self._attempts: set[Any] = set()
+
+    def __call__(self) -> None:
+        self._is_set.set()
+        for attempt in list(self._attempts):
+            attempt.cancel()
+
+    def pause(self, seconds: float) -> None:
+        self._is_set.wait(seconds)
+
+    def watch(self, attempt: Any) -> None:
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+        if self._is_set.is_set():
+            attempt.cancel()
 
 
 class PredictClient:
@@ -90,6 +126,7 @@ class PredictClient:
         return self._core.model
 
     predict = _blocking(Core.predict)
+    map = _iterating(Core.map)
     classify = _blocking(Core.classify)
     signatures = _blocking(Core.signatures)
     status = _blocking(Core.status)
@@ -100,44 +137,68 @@ class PredictClient:
         """Closes the connection; calls under way are cancelled."""
         self._channel.close()
 
-    def _run(self, steps: Steps[Result]) -> Result:
+    def _follow(self, plan: Plan) -> Generator[Reply, None, None]:
+        outcome: Any = None
+        stop = _Stop()
+        with ThreadPoolExecutor(plan.in_flight, "cnn-tf-map") as threads:
+            try:
+                while (action := bulk.following(plan, outcome)) is not None:
+                    if isinstance(action, bulk.Pull):
+                        outcome = list(islice(action.pictures, action.size))
+                    elif isinstance(action, bulk.Start):
+                        outcome = threads.submit(self._run, action.steps, stop)
+                    else:
+                        yield from action.work.result()
+                        outcome = None
+            finally:
+                stop()
+
+    def _run(self, steps: Steps[Result], stop: _Stop | None = None) -> Result:
+        """What the steps return. stop: may end them from another thread, with Cancelled."""
         outcome: Outcome = None
         try:
             while True:
                 step = steps.send(outcome)
-                outcome = self._take(step)
+                outcome = self._take(step, stop)
         except StopIteration as end:
             result: Result = end.value
             return result
 
-    def _take(self, step: Step) -> Outcome:
+    def _take(self, step: Step, stop: _Stop | None) -> Outcome:
         if isinstance(step, Call):
-            return self._call(step)
+            return self._call(step, stop)
         if isinstance(step, Read):
             return read(step)
-        time.sleep(step.seconds)
+        pause = stop.pause if stop else time.sleep
+        pause(step.seconds)
         return None
 
-    def _call(self, call: Call) -> bytes | Failed:
+    def _call(self, call: Call, stop: _Stop | None) -> bytes | Failed:
+        answer: bytes
         try:
             if call.hedge_after is not None and call.hedge_after < call.seconds:
-                return self._hedged(call, call.hedge_after)
-            answer: bytes = self._method(call)(call.request, timeout=call.seconds, metadata=call.metadata)
+                answer = self._hedged(call, call.hedge_after, stop)
+            elif stop:
+                answer = self._start(call, stop).result()
+            else:
+                answer = self._method(call)(call.request, timeout=call.seconds, metadata=call.metadata)
         except grpc.RpcError as error:
             return Failed.of(error)
+        except grpc.FutureCancelledError as error:
+            return Failed(grpc.StatusCode.CANCELLED, "The call was cancelled.", error)
         except ValueError as error:  # gRPC's word for a closed channel
             raise errors.Cancelled(f"This client is closed ({error}).") from error
         return answer
 
-    def _hedged(self, call: Call, seconds: float) -> bytes:
+    def _hedged(self, call: Call, seconds: float, stop: _Stop | None) -> bytes:
         """The first answer of at most two attempts. Raises RpcError, the last one's, if there is none."""
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        attempts = [self._start(call, done)]
+        attempts = [self._start(call, stop, done)]
         try:
             try:
                 ended = done.get(timeout=seconds)
             except queue.Empty:
-                attempts.append(self._start(call.hedge(), done))
+                attempts.append(self._start(call.hedge(), stop, done))
                 ended = done.get()
                 if ended.code() is not grpc.StatusCode.OK:
                     ended = done.get()
@@ -147,9 +208,12 @@ class PredictClient:
             for attempt in attempts:
                 attempt.cancel()
 
-    def _start(self, call: Call, done: queue.SimpleQueue[Any]) -> Any:
+    def _start(self, call: Call, stop: _Stop | None, done: queue.SimpleQueue[Any] | None = None) -> Any:
         attempt = self._method(call).future(call.request, timeout=call.seconds, metadata=call.metadata)
-        attempt.add_done_callback(done.put)
+        if done:
+            attempt.add_done_callback(done.put)
+        if stop:
+            stop.watch(attempt)
         return attempt
 
     def _method(self, call: Call) -> Any:

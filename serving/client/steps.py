@@ -1,7 +1,8 @@
 """What a client's core asks of whoever does its input and output, with threads or with asyncio.
 
 A method of the core is a generator of steps. It is sent what came of each: the answer's bytes of a call, or why it failed; the
-contents of files; nothing of a pause. What it returns is the result; what it raises is for the caller.
+contents of files, or why they cannot be read; nothing of a pause. What it returns is the result; what it raises is for the
+caller.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ class Pause(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The contents of files are wanted."""
+    """The contents of files are wanted, as `how` gives them, which raises OSError."""
 
     files: list[Path]
+    how: Callable[[Path], bytes] = Path.read_bytes
 
 
 class Failed(NamedTuple):
@@ -62,23 +64,35 @@ class Failed(NamedTuple):
 
 
 Step = Call | Pause | Read
-Outcome = bytes | Failed | list[bytes] | None
+Outcome = bytes | Failed | list[bytes | OSError] | None
 Steps = Generator[Step, Outcome, Result]
 
 
-def read(step: Read) -> list[bytes]:
-    """What is in the files. Raises OSError."""
-    return [file.read_bytes() for file in step.files]
+def read(step: Read) -> list[bytes | OSError]:
+    """What is in the files, or why one cannot be read."""
+
+    def contents(file: Path) -> bytes | OSError:
+        try:
+            return step.how(file)
+        except OSError as error:
+            return error
+
+    return [contents(file) for file in step.files]
 
 
-def present(method: Callable[..., Steps[Any]]) -> Callable[[Callable[Given, Answered]], Callable[Given, Answered]]:
-    """Gives a client's method, which runs the steps of the core's `method`, its name, signature and docstring."""
+def present(
+    method: Callable[..., Any], returned: str | None = None
+) -> Callable[[Callable[Given, Answered]], Callable[Given, Answered]]:
+    """Gives a client's method, which runs the core's `method`, its name, signature and docstring.
+
+    returned: annotation of what the client's returns; None: the result of the core's steps.
+    """
 
     def dress(of_client: Callable[Given, Answered]) -> Callable[Given, Answered]:
         of_client.__name__, of_client.__doc__ = method.__name__, method.__doc__
         signature = inspect.signature(method)
-        returned = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
-        of_client.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+        annotation = returned or str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
+        of_client.__signature__ = signature.replace(return_annotation=annotation)  # type: ignore[attr-defined]
         return of_client
 
     return dress

@@ -13,7 +13,7 @@ from clients import Failing, echo, served
 from support import CLASS_NAMES
 
 from serving import errors
-from serving.client import AsyncPredictClient, PredictClient, Retry, pictures
+from serving.client import AsyncPredictClient, PredictClient, Refused, Retry
 from serving.client.steps import Failed
 
 SAFE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -147,7 +147,7 @@ def test_both_clients_have_the_same_methods():
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert methods(PredictClient) == methods(AsyncPredictClient)
-    for name in ("predict", "classify", "signatures", "status", "wait_until_ready", "reload"):
+    for name in ("predict", "map", "classify", "signatures", "status", "wait_until_ready", "reload"):
         assert getattr(PredictClient, name).__doc__ == getattr(AsyncPredictClient, name).__doc__
 
 
@@ -235,7 +235,8 @@ def test_the_pauses_grow_up_to_the_longest():
         ),
         ("Unknown image file format.\n\t [[{{node a}}]]", "Unknown image file format."),
         ("input size does not match signature", "input size does not match signature"),
+        ("assertion failed: [Too many pixels]\n\t [[{{node a}}]]", "Too many pixels"),
     ],
 )
 def test_a_refusal_is_told_without_the_graphs_names(message, reason):
-    assert pictures._first_line(errors.InvalidArgument(message)) == reason
+    assert Refused(errors.InvalidArgument(message)).reason == f"the model refuses it: {reason}"
