@@ -10,8 +10,11 @@ steps, core                  what a client does, without its input and output; p
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is
 results                      what it answers
 connection, retries          whom to ask, and when to ask again
+rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
 pictures, command            `cnn-tf predict`
 """
+
+from typing import TYPE_CHECKING
 
 from serving.client.aio import AsyncPredictClient
 from serving.client.connection import Connection, Tls
@@ -21,13 +24,18 @@ from serving.client.retries import Retry
 from serving.client.signatures import ModelStatus, Signature, TensorSpec
 from serving.errors import ServingError
 
+if TYPE_CHECKING:
+    from serving.client.rest import AsyncRestPredictClient, RestPredictClient
+
 __all__ = [
     "AsyncPredictClient",
+    "AsyncRestPredictClient",
     "Connection",
     "ModelStatus",
     "PredictClient",
     "Prediction",
     "Predictions",
+    "RestPredictClient",
     "Retry",
     "Score",
     "ServingError",
@@ -35,3 +43,17 @@ __all__ = [
     "TensorSpec",
     "Tls",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The REST clients, which are imported when they are used: gRPC needs no httpx."""
+    if name not in ("AsyncRestPredictClient", "RestPredictClient"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from serving.client import rest
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"{missing.name} is not installed. To install what REST needs: pip install 'cnn-tf[rest]'",
+            name=missing.name,
+        ) from missing
+    return getattr(rest, name)

@@ -62,6 +62,7 @@ class Core:
         hedge_after: float | None,
         connection: Connection,
         check: bool,
+        protocol: str = "gRPC",
     ) -> None:
         require_timeout(timeout)
         if hedge_after is not None:
@@ -73,6 +74,7 @@ class Core:
         self._hedge_after = hedge_after
         self._connection = connection
         self._check = check
+        self._protocol = protocol
         self._known: dict[Choice, tuple[int, Signatures]] = {}
 
     def predict(
@@ -269,9 +271,12 @@ class Core:
         return error
 
     def _explain(self, failed: Failed) -> str:
-        """GRPC's own texts say little to a person; those of a server are kept as they are."""
+        """The protocol's own texts say little to a person; those of a server are kept as they are."""
         if failed.code is grpc.StatusCode.UNAVAILABLE and "connect" in failed.details.lower():
-            return f"No server answers at {self.address}. Is it running, and is this its gRPC port? ({failed.details})"
+            return (
+                f"No server answers at {self.address}. Is it running, and is this its {self._protocol} port? "
+                f"({failed.details})"
+            )
         if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"{self.address} did not answer within the timeout. ({failed.details})"
         return failed.details
