@@ -11,7 +11,7 @@ inputs, images, examples     what was given, as what the model takes;  signature
 results                      what it answers
 connection, retries          whom to ask, and when to ask again
 rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
-pictures, command            `cnn-tf predict`
+pictures, command            `cnn-tf predict`;  bench  `cnn-tf bench-client`
 """
 
 from typing import TYPE_CHECKING
