@@ -23,7 +23,7 @@ from saved_models import save
 from support import CLASS_NAMES
 
 from serving import errors
-from serving.client import Connection, PredictClient, RestPredictClient, Retry, Tls
+from serving.client import Connection, PredictClient, RestPredictClient, Retry, TensorSpec, Tls
 from serving.client.rest import values
 from serving.server import process
 
@@ -111,6 +111,15 @@ def test_all_floats_survive_their_text():
     floats = floats[np.isfinite(floats)]
     text = values.dump({"x": values.written("x", floats)})
     np.testing.assert_array_equal(np.array(json.loads(text)["x"], np.float32), floats)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [([1.5], "int64"), ([300], "uint8"), ([1], "bool"), (["a"], "float32"), ([[1], [1, 2]], "int8"), ([1], "type 20")],
+)
+def test_values_of_another_type_are_not_converted(value, dtype):
+    with pytest.raises(ValueError):  # noqa: PT011
+        values.read(value, TensorSpec(dtype, (None,)))
 
 
 def test_text_and_bytes(both):
@@ -319,6 +328,20 @@ def test_a_new_version_may_give_something_else(model, connect):
         x = {"x": np.ones(1, np.float32)}
         assert client.predict(x)["y"].tolist() == [1]
         assert client.predict(x)["y"].tolist() == [b"one"]
+
+
+def test_a_server_below_a_path_of_a_proxy(connect):
+    asked = []
+
+    def answer(path, headers, body):
+        asked.append(path)
+        return 200, b'{"model_version_status": [{"version": "7", "state": "AVAILABLE"}]}'
+
+    with answering(answer) as url:
+        for address in (f"{url}/tf", f"{url}/tf/"):
+            with connect(address, "m") as client:
+                assert client.status() == [(7, "AVAILABLE", "")]
+    assert asked == ["/tf/v1/models/m"] * 2
 
 
 def test_nobody_there_and_nobody_who_answers(connect):

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from serving import errors
+from serving.client.inputs import DTYPES
 from serving.client.signatures import TensorSpec
 from serving.wire import messages_pb2 as pb
 from serving.wire.tensors import Array
@@ -60,8 +61,10 @@ def written(name: str, array: Array) -> object:
 
 def read(value: object, spec: TensorSpec) -> Array:
     """The array of an output. Raises ValueError for what is not of `spec`'s type."""
-    dtype = np.dtype(object if spec.dtype == "string" else spec.dtype)
+    dtype = np.dtype(object) if spec.dtype == "string" else DTYPES.get(spec.dtype)
     first = _first(value)
+    if dtype is None:
+        raise ValueError(f"{spec.dtype} has no form in JSON")
     if not isinstance(first, list) and type(first) not in _TYPES.get(dtype.kind, ()):
         raise ValueError(f"expected {spec.dtype}, received {str(first)[:100]}")
     try:
