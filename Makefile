@@ -32,6 +32,7 @@ format: .venv/dev.stamp ## put the code into the house's format
 
 bench: .venv/dev.stamp  ## benchmarks; results in benchmarks/results/ (needs h2load: apt install nghttp2-client)
 	.venv/bin/python -m benchmarks.client_import
+	.venv/bin/python -m benchmarks.client_encode
 	.venv/bin/python -m benchmarks.data
 	.venv/bin/python -m benchmarks.data_memory
 	.venv/bin/python -m benchmarks.rest_json

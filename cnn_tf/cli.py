@@ -58,6 +58,11 @@ COMMANDS = {
     "release prune": Command("pipelines.release_commands:prune", "train", "Remove old versions."),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
     "predict": Command("serving.client.command:predict", "bulk", "Classify pictures with a running server."),
+    "bench-client": Command(
+        "serving.client.bench.command:bench_client",
+        "client",
+        "Measure how many requests a server answers, and how soon.",
+    ),
     "import-weights": Command(
         "pipelines.commands:import_weights",
         "train",

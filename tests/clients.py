@@ -9,16 +9,18 @@ from contextlib import contextmanager
 import grpc
 
 from serving import wire
-from serving.client import AsyncPredictClient, PredictClient
+from serving.client import AsyncPredictClient, AsyncRestPredictClient, PredictClient
 from serving.wire import messages_pb2
 
 
 class Awaited:
     """An AsyncPredictClient that is used as if it were a PredictClient, in a loop of its own."""
 
+    kind = AsyncPredictClient
+
     def __init__(self, *args, **kwargs):
+        self._client = self.kind(*args, **kwargs)
         self._loop = asyncio.new_event_loop()
-        self._client = AsyncPredictClient(*args, **kwargs)
 
     def __getattr__(self, name):
         method = getattr(self._client, name)
@@ -40,6 +42,12 @@ class Awaited:
     def __exit__(self, *_):
         self.close()
         self._loop.close()
+
+
+class AwaitedRest(Awaited):
+    """The same of an AsyncRestPredictClient."""
+
+    kind = AsyncRestPredictClient
 
 
 @contextmanager

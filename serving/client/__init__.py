@@ -10,8 +10,12 @@ steps, core                  what a client does, without its input and output; p
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is
 results                      what it answers;  bulk  to pictures without end
 connection, retries          whom to ask, and when to ask again
+rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
 pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
+bench                        `cnn-tf bench-client`
 """
+
+from typing import TYPE_CHECKING
 
 from serving.client.aio import AsyncPredictClient
 from serving.client.bulk import Refused
@@ -22,14 +26,19 @@ from serving.client.retries import Retry
 from serving.client.signatures import ModelStatus, Signature, TensorSpec
 from serving.errors import ServingError
 
+if TYPE_CHECKING:
+    from serving.client.rest import AsyncRestPredictClient, RestPredictClient
+
 __all__ = [
     "AsyncPredictClient",
+    "AsyncRestPredictClient",
     "Connection",
     "ModelStatus",
     "PredictClient",
     "Prediction",
     "Predictions",
     "Refused",
+    "RestPredictClient",
     "Retry",
     "Score",
     "ServingError",
@@ -37,3 +46,17 @@ __all__ = [
     "TensorSpec",
     "Tls",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The REST clients, which are imported when they are used: gRPC needs no httpx."""
+    if name not in ("AsyncRestPredictClient", "RestPredictClient"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from serving.client import rest
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"{missing.name} is not installed. To install what REST needs: pip install 'cnn-tf[rest]'",
+            name=missing.name,
+        ) from missing
+    return getattr(rest, name)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from serving import wire
+
+if TYPE_CHECKING:
+    import ssl
 
 Address = str | Sequence[str]
 Pem = bytes | str | os.PathLike[str]
@@ -47,6 +51,19 @@ class Tls:
     def credentials(self) -> Any:
         """As gRPC wants them. Raises OSError for a file that cannot be read."""
         return grpc.ssl_channel_credentials(_pem(self.ca), _pem(self.key), _pem(self.certificate))
+
+    def context(self) -> ssl.SSLContext:
+        """As HTTP clients want them. Raises OSError for a file that cannot be read, or that holds something else."""
+        import ssl
+
+        ca, key, certificate = _pem(self.ca), _pem(self.key), _pem(self.certificate)
+        context = ssl.create_default_context(cadata=None if ca is None else ca.decode())
+        if key is not None and certificate is not None:
+            with tempfile.NamedTemporaryFile() as both:  # there is no way but a file; only its owner may read it
+                both.write(key + b"\n" + certificate)
+                both.flush()
+                context.load_cert_chain(both.name)
+        return context
 
 
 @dataclass(frozen=True)

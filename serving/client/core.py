@@ -64,6 +64,7 @@ class Core:
         hedge_after: float | None,
         connection: Connection,
         check: bool,
+        protocol: str = "gRPC",
     ) -> None:
         require_timeout(timeout)
         if hedge_after is not None:
@@ -75,6 +76,7 @@ class Core:
         self._hedge_after = hedge_after
         self._connection = connection
         self._check = check
+        self._protocol = protocol
         self._known: dict[Choice, tuple[int, Signatures]] = {}
 
     def predict(
@@ -102,14 +104,10 @@ class Core:
         """
         choice, limits = _choice(version, label), self._limits(timeout, request_id)
         fitting = yield from self._fitting(inputs, signature, choice, limits)
-        request = pb.PredictRequest(model_spec=self._spec(choice, fitting.signature), output_filter=outputs)
-        for name, array in fitting.arrays.items():
-            wire.fill(request.inputs[name], array)
+        request = wire.predict_request(self._spec(choice, fitting.signature), fitting.arrays, outputs)
         answer = yield from self._ask(wire.PREDICT, request, limits, hedge_after=self._hedge_after)
-        response = pb.PredictResponse.FromString(answer)
-        answered_by = response.model_spec.version.value
+        arrays, answered_by = wire.read_predict_response(answer)
         self._forget_another(choice, answered_by)
-        arrays = {name: wire.to_array(tensor) for name, tensor in response.outputs.items()}
         return Predictions(arrays, answered_by, limits.request_id)
 
     def map(
@@ -285,13 +283,13 @@ class Core:
     def _ask(
         self,
         method: str,
-        request: Message,
+        request: Message | bytes,
         limits: Limits,
         retry: Retry | None = None,
         hedge_after: float | None = None,
     ) -> Steps[bytes]:
         """The answer of the first attempt that has one. retry: None means the client's own."""
-        data, attempts = request.SerializeToString(), 0
+        data, attempts = request if isinstance(request, bytes) else request.SerializeToString(), 0
         while True:
             metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata())
             answer = yield Call(method, data, limits.left(), metadata, hedge_after)
@@ -313,9 +311,12 @@ class Core:
         return error
 
     def _explain(self, failed: Failed) -> str:
-        """GRPC's own texts say little to a person; those of a server are kept as they are."""
+        """The protocol's own texts say little to a person; those of a server are kept as they are."""
         if failed.code is grpc.StatusCode.UNAVAILABLE and "connect" in failed.details.lower():
-            return f"No server answers at {self.address}. Is it running, and is this its gRPC port? ({failed.details})"
+            return (
+                f"No server answers at {self.address}. Is it running, and is this its {self._protocol} port? "
+                f"({failed.details})"
+            )
         if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"{self.address} did not answer within the timeout. ({failed.details})"
         return failed.details

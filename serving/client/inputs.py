@@ -18,7 +18,7 @@ from serving.wire.tensors import KINDS, Array
 DEFAULT_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"
 
-_DTYPES = {kind.numpy.name: kind.numpy for kind in KINDS if not kind.is_string}
+DTYPES = {kind.numpy.name: kind.numpy for kind in KINDS if not kind.is_string}
 
 _BYTES = (bytes, bytearray, memoryview)
 
@@ -117,7 +117,7 @@ def _fit(name: str, value: object, spec: TensorSpec, *, lone: bool = False) -> A
     if dtype != spec.dtype or not _fits(array.shape, spec.shape):
         way_out = "" if dtype == spec.dtype or "string" in (dtype, spec.dtype) else " Convert it: astype."
         raise InvalidArgument(
-            f"Input {name!r} must be {spec.dtype} {_sizes(spec.shape)}. Received: {dtype} {_sizes(array.shape)}.{way_out}"
+            f"Input {name!r} must be {spec.dtype} {sizes(spec.shape)}. Received: {dtype} {sizes(array.shape)}.{way_out}"
         )
     return array
 
@@ -131,7 +131,7 @@ def _to_array(value: object, spec: TensorSpec) -> Array:
     if isinstance(first, _BYTES):
         value = _map(value, lambda leaf: bytes(leaf) if isinstance(leaf, _BYTES) else leaf)
     array = wire.as_array(value)
-    target = _DTYPES.get(spec.dtype)
+    target = DTYPES.get(spec.dtype)
     is_untyped = isinstance(first, (bool, int, float, complex, list, tuple)) and not isinstance(first, np.generic)
     return array.astype(target) if is_untyped and target is not None and _holds(target, array) else array
 
@@ -184,7 +184,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...] | None) -> bo
     return len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape, expected, strict=True))
 
 
-def _sizes(shape: tuple[int | None, ...] | None) -> str:
+def sizes(shape: tuple[int | None, ...] | None) -> str:
     """As people write it: (batch, 28, 28, 1)."""
     if shape is None:
         return "of any shape"

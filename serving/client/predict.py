@@ -42,7 +42,7 @@ def _iterating(
     return call
 
 
-class _Stop:
+class Stop:
     """Ends what threads do for one caller: their calls are cancelled, and their pauses are over."""
 
     def __init__(self) -> None:
@@ -50,14 +50,22 @@ class _Stop:
         self._attempts: set[Any] = set()
 
     def __call__(self) -> None:
+        """From now on nobody waits."""
         self._is_set.set()
         for attempt in list(self._attempts):
             attempt.cancel()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._is_set.is_set()
+
     def pause(self, seconds: float) -> None:
+        """Sleeps, unless it is over."""
         self._is_set.wait(seconds)
 
     def watch(self, attempt: Any) -> None:
+        """Cancels this call too, a future of gRPC's."""
         self._attempts.add(attempt)
         attempt.add_done_callback(self._attempts.discard)
         if self._is_set.is_set():
@@ -139,7 +147,7 @@ class PredictClient:
 
     def _follow(self, plan: Plan) -> Generator[Reply, None, None]:
         outcome: Any = None
-        stop = _Stop()
+        stop = Stop()
         with ThreadPoolExecutor(plan.in_flight, "cnn-tf-map") as threads:
             try:
                 while (action := bulk.following(plan, outcome)) is not None:
@@ -153,7 +161,7 @@ class PredictClient:
             finally:
                 stop()
 
-    def _run(self, steps: Steps[Result], stop: _Stop | None = None) -> Result:
+    def _run(self, steps: Steps[Result], stop: Stop | None = None) -> Result:
         """What the steps return. stop: may end them from another thread, with Cancelled."""
         outcome: Outcome = None
         try:
@@ -164,7 +172,7 @@ class PredictClient:
             result: Result = end.value
             return result
 
-    def _take(self, step: Step, stop: _Stop | None) -> Outcome:
+    def _take(self, step: Step, stop: Stop | None = None) -> Outcome:
         if isinstance(step, Call):
             return self._call(step, stop)
         if isinstance(step, Read):
@@ -173,7 +181,7 @@ class PredictClient:
         pause(step.seconds)
         return None
 
-    def _call(self, call: Call, stop: _Stop | None) -> bytes | Failed:
+    def _call(self, call: Call, stop: Stop | None) -> bytes | Failed:
         answer: bytes
         try:
             if call.hedge_after is not None and call.hedge_after < call.seconds:
@@ -190,7 +198,7 @@ class PredictClient:
             raise errors.Cancelled(f"This client is closed ({error}).") from error
         return answer
 
-    def _hedged(self, call: Call, seconds: float, stop: _Stop | None) -> bytes:
+    def _hedged(self, call: Call, seconds: float, stop: Stop | None) -> bytes:
         """The first answer of at most two attempts. Raises RpcError, the last one's, if there is none."""
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         attempts = [self._start(call, stop, done)]
@@ -208,7 +216,7 @@ class PredictClient:
             for attempt in attempts:
                 attempt.cancel()
 
-    def _start(self, call: Call, stop: _Stop | None, done: queue.SimpleQueue[Any] | None = None) -> Any:
+    def _start(self, call: Call, stop: Stop | None, done: queue.SimpleQueue[Any] | None = None) -> Any:
         attempt = self._method(call).future(call.request, timeout=call.seconds, metadata=call.metadata)
         if done:
             attempt.add_done_callback(done.put)

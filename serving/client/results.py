@@ -73,8 +73,8 @@ class Prediction:
 class Predictions(Sequence[Prediction]):
     """Of a batch: a sequence of its predictions, and the arrays of the whole by output, the first axis being the batch.
 
-    predictions[0].label is of an example, predictions["probabilities"] is an array. The answer to a single example has its
-    `label`, `probability` and `top` too.
+    predictions[0].label is of an example, predictions["probabilities"] is an array, which may be read-only: copy it to change
+    it. The answer to a single example has its `label`, `probability` and `top` too.
     """
 
     def __init__(self, arrays: Mapping[str, Array], version: int, request_id: str = "") -> None:

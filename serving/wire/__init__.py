@@ -1,6 +1,8 @@
 """What goes over the network: TensorFlow Serving's messages, and arrays to and from tensors. No TensorFlow."""
 
+from serving.wire.answers import predict_response as read_predict_response
 from serving.wire.channel import CHANNEL_OPTIONS
+from serving.wire.requests import predict_request
 from serving.wire.tensors import as_array, fill, to_array
 
 # Full names of the methods, as gRPC spells them.
@@ -19,5 +21,7 @@ __all__ = [
     "RELOAD_CONFIG",
     "as_array",
     "fill",
+    "predict_request",
+    "read_predict_response",
     "to_array",
 ]

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from serving.wire import messages_pb2 as pb
-from serving.wire.tensors import BY_NUMPY, Array, fill
+from serving.wire.framing import CONTENT, DOUBLES, FLOATS, before_values, head
+from serving.wire.tensors import Array, fill
 
-# Tags of length-delimited fields: (field number << 3) | 2.
-_OUTPUTS, _SPEC, _KEY, _VALUE, _CONTENT = 0x0A, 0x12, 0x0A, 0x12, 0x22
-# Of `TensorProto`: float_val and double_val.
-_TYPED = {np.dtype(np.float32): 0x2A, np.dtype(np.float64): 0x32}
+_OUTPUTS, _SPEC = 0x0A, 0x12
+_TYPED = {np.dtype(np.float32): FLOATS, np.dtype(np.float64): DOUBLES}
 
 
 def predict_response(
@@ -32,24 +31,12 @@ def predict_response(
 
 
 def _output(name: str, array: Array, typed: bool) -> bytes:
-    tag = _TYPED.get(array.dtype) if typed else _CONTENT
+    tag = _TYPED.get(array.dtype) if typed else CONTENT
     if tag is None or not array.size or array.dtype.kind not in "fiub" or not array.dtype.isnative:
         message = pb.PredictResponse()
         fill(message.outputs[name], array, typed=typed)
         return message.SerializeToString()
-    return _before_values(name, array.dtype, array.shape, array.nbytes, tag) + array.tobytes()
-
-
-@functools.lru_cache(maxsize=4096)
-def _before_values(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], size: int, tag: int) -> bytes:
-    """An entry of `outputs` up to its values, which take `size` bytes."""
-    tensor = pb.TensorProto()
-    tensor.dtype = BY_NUMPY[dtype].number  # type: ignore[assignment]
-    tensor.tensor_shape.dim.extend(pb.TensorShapeProto.Dim(size=length) for length in shape)
-    begin = tensor.SerializeToString() + _head(tag, size)
-    key = name.encode()
-    entry = _head(_KEY, len(key)) + key + _head(_VALUE, len(begin) + size) + begin
-    return _head(_OUTPUTS, len(entry) + size) + entry
+    return before_values(_OUTPUTS, name, array.dtype, array.shape, array.nbytes, tag) + array.tobytes()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -57,14 +44,4 @@ def _spec(model: str, version: int, signature: str) -> bytes:
     spec = pb.ModelSpec(name=model, signature_name=signature)
     spec.version.value = version
     serialized: bytes = spec.SerializeToString()
-    return _head(_SPEC, len(serialized)) + serialized
-
-
-def _head(tag: int, size: int) -> bytes:
-    """What stands before `size` bytes of a field: its tag, and the size as a varint."""
-    octets = bytearray([tag])
-    while size > 0x7F:
-        octets.append(size & 0x7F | 0x80)
-        size >>= 7
-    octets.append(size)
-    return bytes(octets)
+    return head(_SPEC, len(serialized)) + serialized

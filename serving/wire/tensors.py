@@ -134,7 +134,7 @@ def to_array(proto: TensorMessage) -> Array:
 
     Raises InvalidArgument for what `tensorflow::Tensor::FromProto` refuses, too.
     """
-    kind, shape, count = _layout(proto.dtype, proto.tensor_shape.SerializeToString())
+    kind, shape, count = layout(proto.dtype, proto.tensor_shape.SerializeToString())
     content = proto.tensor_content
     array = _from_content(content, kind, count) if content else _from_values(getattr(proto, kind.field), kind, count)
     return array.reshape(shape)
@@ -142,7 +142,7 @@ def to_array(proto: TensorMessage) -> Array:
 
 # A client's tensors have few shapes, and reading one costs more than the rest of a small tensor.
 @functools.lru_cache(maxsize=1024)
-def _layout(dtype: int, serialized_shape: bytes) -> tuple[Kind, tuple[int, ...], int]:
+def layout(dtype: int, serialized_shape: bytes) -> tuple[Kind, tuple[int, ...], int]:
     """Kind, shape, and number of values."""
     kind = BY_NUMBER.get(dtype)
     if kind is None:

@@ -6,6 +6,7 @@ import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from ml_dtypes import bfloat16
@@ -13,8 +14,9 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.errors import InvalidArgument
-from serving.wire import as_array, fill, to_array
+from serving.wire import as_array, fill, predict_request, read_predict_response, to_array
 from serving.wire import messages_pb2 as pb
+from serving.wire.framing import head
 from serving.wire.responses import predict_response
 from serving.wire.tensors import KINDS
 
@@ -133,6 +135,117 @@ def test_a_response_written_as_bytes_is_the_message(outputs, version, typed):
             assert response.outputs[name] == proto
     spec = response.model_spec
     assert (spec.name, spec.signature_name, spec.version.value) == ("model", "signature", version)
+
+
+@hypothesis.given(
+    st.dictionaries(st.text(max_size=200), arrays(), max_size=3), st.sampled_from(["version", "version_label", None])
+)
+def test_a_request_written_as_bytes_is_the_message(inputs, choice):
+    expected = pb.PredictRequest(output_filter=["a", "é" * 100])
+    expected.model_spec.name, expected.model_spec.signature_name = "model", "signature"
+    if choice == "version":
+        expected.model_spec.version.value = -(2**63)
+    elif choice:
+        expected.model_spec.version_label = "stable"
+    for name, array in inputs.items():
+        fill(expected.inputs[name], array)
+    written = predict_request(expected.model_spec, inputs, expected.output_filter)
+    assert pb.PredictRequest.FromString(written) == expected
+
+
+def test_a_request_takes_arrays_however_they_lie_in_memory():
+    rows = np.arange(24, dtype=np.float32).reshape(4, 6)
+    for array in (rows.T, rows[:, ::2], rows[::-1], rows.astype(">f4"), np.broadcast_to(rows[0], (3, 6))):
+        written = pb.PredictRequest.FromString(predict_request(pb.ModelSpec(), {"x": array}))
+        assert_same(to_array(written.inputs["x"]), np.ascontiguousarray(array, "<f4"))
+
+
+# What an answer is read from the faster way.
+LONG = 4096
+FLOATS = np.arange(LONG, dtype=np.float32)
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize("dtype", [dtype.name for dtype in NUMBERS] + ["object"])
+def test_a_long_answer_is_read_as_the_message_is(dtype, typed):
+    values = np.arange(2 * LONG).reshape(2, LONG) % 100
+    long = values.astype(str).astype(object) if dtype == "object" else values.astype(dtype)
+    message = pb.PredictResponse(model_spec={"name": "m", "signature_name": "s"})
+    message.model_spec.version.value = 2**40
+    outputs = {"long": long, "short": long[:, :2], "é": long[:1], "none": long[:0]}
+    for name, array in outputs.items():
+        fill(message.outputs[name], array, typed=typed)
+    arrays, version = read_predict_response(message.SerializeToString())
+    assert version == 2**40
+    assert arrays.keys() == outputs.keys()
+    for name, tensor in message.outputs.items():
+        assert_same(arrays[name], to_array(tensor))
+
+
+def test_answers_of_one_length_are_told_apart():
+    """Where the values are is remembered by the length."""
+    for name, value, version in (("a", 1, 1), ("b", 2, 1), ("b", 3, 2), ("a", 4, 1), ("a", 5, 1)):
+        data = predict_response({name: FLOATS + value, "s": as_objects([b"x%d" % value])}, "m", version, "s")
+        arrays, answered_by = read_predict_response(data)
+        assert answered_by == version
+        assert_same(arrays[name], FLOATS + value)
+        assert arrays["s"].tolist() == [b"x%d" % value]
+    halves = FLOATS.reshape(2, -1)
+    assert read_predict_response(predict_response({"a": halves}, "m", 1, "s"))[0]["a"].shape == halves.shape
+    assert read_predict_response(predict_response({"a": halves.T}, "m", 1, "s"))[0]["a"].shape == halves.T.shape
+
+
+def test_a_long_answer_is_not_copied():
+    for typed in (True, False):
+        data = predict_response({"y": np.arange(LONG, dtype=np.float32)}, "m", 1, "s", typed=typed)
+        array = read_predict_response(data)[0]["y"]
+        assert np.shares_memory(array, np.frombuffer(data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.float_val.append(1),  # a surplus value
+        lambda tensor: (
+            tensor.ClearField("float_val") or tensor.float_val.extend([1] * (LONG - 1))
+        ),  # the last is repeated
+        lambda tensor: tensor.tensor_shape.ClearField("dim"),  # a scalar
+        lambda tensor: tensor.MergeFromString(b"\x18\x01"),  # version_number, which nobody reads
+        lambda tensor: setattr(tensor, "tensor_content", FLOATS[::-1].tobytes()),  # which counts
+        lambda tensor: setattr(tensor.tensor_shape, "unknown_rank", True),
+    ],
+)
+def test_a_long_answer_of_unusual_form_is_read_as_the_message_is(change):
+    message = pb.PredictResponse()
+    fill(message.outputs["y"], FLOATS, typed=True)
+    change(message.outputs["y"])
+    assert_same(read_predict_response(message.SerializeToString())[0]["y"], to_array(message.outputs["y"]))
+
+
+def test_an_answer_in_pieces_is_merged():
+    message = pb.PredictResponse()
+    fill(message.outputs["y"], FLOATS, typed=True)
+    tensor = message.outputs["y"].SerializeToString()
+    body = tensor + pb.TensorProto(float_val=[1, 2]).SerializeToString()
+    entry = b"\x0a\x01y" + head(0x12, len(body)) + body
+    data = head(0x0A, len(entry)) + entry
+    assert_same(read_predict_response(data)[0]["y"], to_array(pb.PredictResponse.FromString(data).outputs["y"]))
+
+
+@hypothesis.given(st.binary(max_size=40), st.integers(0, 200))
+def test_bytes_that_are_no_answer_are_refused_as_the_message_is(junk, at):
+    good = predict_response({"y": FLOATS}, "m", 1, "s")
+    data = good[:at] + junk + good[at:]
+    try:
+        expected = {name: to_array(each) for name, each in pb.PredictResponse.FromString(data).outputs.items()}
+    except (DecodeError, InvalidArgument) as error:
+        with pytest.raises(type(error)):
+            read_predict_response(data)
+    else:
+        arrays = read_predict_response(data)[0]
+        assert arrays.keys() == expected.keys()
+        for name, array in expected.items():
+            assert_same(arrays[name], array)
 
 
 def test_statuses_and_signatures_are_the_same_bytes():

@@ -1,0 +1,222 @@
+"""The load generator: what it counts, and the command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from array import array
+from collections import Counter
+
+import grpc
+import matplotlib
+import numpy as np
+import pytest
+from clients import Failing, serving
+from PIL import Image
+
+from cnn_tf import cli
+from serving import wire
+from serving.client import PredictClient, TensorSpec
+from serving.client.bench import figure, load, report, requests
+from serving.client.bench.load import Load, Measured
+from serving.client.pictures import WrongUse
+from serving.wire import messages_pb2 as pb
+
+SERVICE_SECONDS = 0.02
+MODEL = ["--model=patterns", "--warm-up=0", "--seconds=0.3"]
+
+
+def one_at_a_time():
+    """A server that answers 50 requests a second, one after the other."""
+    lock = asyncio.Lock()
+
+    async def send():
+        async with lock:
+            await asyncio.sleep(SERVICE_SECONDS)
+
+    return send
+
+
+def put(wanted):
+    async def run():
+        return await load.measure(one_at_a_time(), wanted)
+
+    return asyncio.run(run())
+
+
+def test_a_closed_loop_has_as_many_requests_under_way_as_callers():
+    measured = put(Load(callers=3, rate=None, seconds=0.5, warm_up=0.1))
+    assert np.median(measured.latencies) == pytest.approx(3 * SERVICE_SECONDS, rel=0.3)
+    assert 0.5 <= measured.seconds < 0.6
+    assert measured.cpu < 1
+
+
+def test_an_open_loop_counts_from_when_a_request_was_due():
+    measured = put(Load(callers=None, rate=150, seconds=0.5, warm_up=0))
+    sent = len(measured.latencies)
+    assert 50 < sent < 110, "whether or not the server keeps up"
+    assert max(measured.latencies) > sent * SERVICE_SECONDS - 0.5, "what waited in the queue waited"
+    assert measured.seconds == pytest.approx(sent * SERVICE_SECONDS, rel=0.3), "until the last answer"
+
+
+def test_the_warm_up_is_not_counted():
+    sent = []
+
+    async def send():
+        sent.append(len(sent))
+        await asyncio.sleep(SERVICE_SECONDS)
+
+    measured = asyncio.run(load.measure(send, Load(callers=1, rate=None, seconds=0.1, warm_up=0.3)))
+    assert 0 < len(measured.latencies) <= 6 < len(sent)
+
+
+def test_failures_are_counted_by_status_and_apart():
+    answer = Failing(grpc.StatusCode.UNAVAILABLE, 5)
+    request = pb.PredictRequest()
+    wire.fill(request.inputs["x"], np.ones(2, np.float32))
+
+    async def run(address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            predict = channel.unary_unary(wire.PREDICT)
+            send = lambda: predict(request.SerializeToString(), timeout=10)  # noqa: E731
+            return await load.measure(send, Load(callers=1, rate=None, seconds=0.2, warm_up=0))
+
+    with serving(answer) as address:
+        measured = asyncio.run(run(address))
+    assert measured.failures == {"UNAVAILABLE": 5}
+    assert len(measured.latencies) == len(answer.asked) - 5 > 0
+    assert report.notes(measured)[0] == "Failed, and not in the percentiles: UNAVAILABLE 5."
+
+
+def of_1000():
+    return Measured(array("d", np.random.default_rng(0).permutation(np.arange(1, 1001)) / 1000), seconds=2.0)
+
+
+def asked(**options):
+    return report.Asked(
+        "host:1", "m", 2, 49_217, Load(**{"callers": 1, "rate": None, "seconds": 2, "warm_up": 1, **options})
+    )
+
+
+def test_percentiles_are_exact():
+    expected = {"p50": 500, "p90": 900, "p99": 990, "p99.9": 999, "max": 1000}
+    assert report.percentiles(of_1000()) == pytest.approx(expected)
+    assert report.rate(of_1000()) == 500
+    assert report.percentiles(Measured(seconds=1)) == {}
+
+
+def test_what_was_asked_is_told_in_words():
+    assert str(asked()) == "m at host:1: closed loop, 1 caller, 2 examples a request (49.2 KB), 2 s"
+    assert "open loop, 1,500 requests/s" in str(asked(callers=None, rate=1500.0))
+
+
+def test_a_client_that_is_the_bottleneck_says_so():
+    assert report.notes(Measured(array("d", [1]), cpu=0.5)) == []
+    assert "took 97% of a CPU" in report.notes(Measured(array("d", [1]), cpu=0.97))[0]
+    assert "Nothing was answered" in report.notes(Measured(failures=Counter(UNKNOWN=1)))[0]
+
+
+def test_the_picture_names_what_it_shows(tmp_path):
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.save(tmp_path / "many.svg", asked(), of_1000())
+        figure.save(tmp_path / "one.svg", asked(), Measured(array("d", [0.004]), seconds=2.0))
+    many, one = (tmp_path / "many.svg").read_text(), (tmp_path / "one.svg").read_text()
+    for text in ("Latency of m by percentile", "500 answers/s", "Latency, ms", "99.9 %", "p99 990", "max 1,000"):
+        assert f">{text}" in many or text in many
+    assert "max 4.00" in one
+    assert ">p50 " in many
+    assert ">p50 " not in one, "one answer has no percentiles"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (TensorSpec("uint8", (None, 4)), (np.uint8, (3, 4), 255)),
+        (TensorSpec("int8", (2,)), (np.int8, (2,), 127)),
+        (TensorSpec("float16", (None, 4)), (np.float16, (3, 4), 1)),
+        (TensorSpec("bool", ()), (np.bool_, (), 1)),
+    ],
+)
+def test_values_are_made_up_by_the_signature(spec, expected):
+    dtype, shape, most = expected
+    values = requests._random("x", spec, 3)
+    assert (values.dtype, values.shape) == (dtype, shape)
+    assert values.max() <= most
+
+
+@pytest.mark.parametrize(
+    "spec", [TensorSpec("string", (None,)), TensorSpec("float32", (None, None)), TensorSpec("float32", None)]
+)
+def test_values_that_cannot_be_made_up_are_told(spec):
+    with pytest.raises(WrongUse, match=f"Values for input 'x', {spec.dtype} .* Pass --picture FILE"):
+        requests._random("x", spec, 3)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("L", (28, 28)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def test_the_request_is_the_clients_own(server, picture):
+    with PredictClient(server.grpc_address, "patterns") as client:
+        made = pb.PredictRequest.FromString(requests.encoded(client, None, "", 3))
+        sent = pb.PredictRequest.FromString(requests.encoded(client, picture, "", 2))
+    assert (made.model_spec.name, made.model_spec.signature_name) == ("patterns", "serving_default")
+    assert wire.to_array(made.inputs["images"]).shape == (3, 28, 28, 1)
+    assert sent.model_spec.signature_name == "serving_bytes"
+    assert wire.to_array(sent.inputs["image_bytes"]).tolist() == [picture.read_bytes()] * 2
+
+
+def bench(*arguments):
+    """The command's exit code."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bench-client", *map(str, arguments)])
+    return ended.value.code
+
+
+def test_measures_a_server(server, tmp_path, capsys):
+    assert bench(server.grpc_address, *MODEL, "--json", tmp_path / "a.json", "--plot", tmp_path / "a.png") == 0
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert (told["loop"], told["callers"], told["failed"]) == ("closed", 4, {})
+    assert told["answered"] == pytest.approx(told["requests_per_second"] * told["seconds"])
+    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["max"]
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.size == (1350, 750)
+    shown = capsys.readouterr().out
+    assert "closed loop, 4 callers, 1 example a request (0.8 KB), 0.3 s" in shown
+    assert f"{told['requests_per_second']:,.1f}" in shown
+
+
+def test_sends_a_picture_at_a_rate(server, picture, tmp_path):
+    assert bench(server.grpc_address, *MODEL, "--rate=50", "--picture", picture, "--json", tmp_path / "a.json") == 0
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert (told["loop"], told["rate"]) == ("open", 50)
+    assert 3 < told["answered"] < 40
+
+
+def test_ends_with_1_if_requests_fail(server, tmp_path, capsys):
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    assert bench(server.grpc_address, *MODEL, "--picture", tmp_path / "no.png", "--plot", tmp_path / "a.svg") == 1
+    assert "Failed, and not in the percentiles: INVALID_ARGUMENT" in capsys.readouterr().out
+    assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--model=none"], 1, "Servable not found for request: Latest(none)"),
+        (["--model=patterns", "--signature=serving_bytes"], 2, "Values for input 'image_bytes', string (batch), cannot"),
+        (["--model=patterns", "--signature=none"], 2, "The model has no signature 'none'. Name one with --signature: "),
+        (["--model=m", "--callers=2", "--rate=2"], 2, "Pass --callers for a closed loop or --rate for an open one."),
+        (["--model=m", "--plot=a.gif"], 2, "--plot writes files that end in .svg or .png. Received: a.gif."),
+        (["--model=m", "--json=none/a.json"], 2, "No such folder: none. Make it first."),
+        (["--model=m", "--picture=none.png"], 2, "none.png"),
+        ([], 2, "--model"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_told_in_a_line(server, capsys, arguments, code, message):
+    assert bench(server.grpc_address, *arguments) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
