@@ -1,10 +1,10 @@
 """Asks a TensorFlow Serving server for predictions, over gRPC and without TensorFlow.
 
-from serving.client import PredictClient
+    from serving.client import PredictClient
 
-with PredictClient("localhost:8500", "fashion_mnist") as client:
-prediction = client.predict("boot.png")
-print(prediction.label, prediction.probability)
+    with PredictClient("localhost:8500", "fashion_mnist") as client:
+        prediction = client.predict("boot.png")
+        print(prediction.label, prediction.probability)
 
 steps, core                  what a client does, without its input and output; predict and aio do that
 inputs, images, examples     what was given, as what the model takes;  signatures  what that is

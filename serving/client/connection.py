@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +54,7 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """As HTTP clients want them. Raises OSError for a file that cannot be read, or that holds something else."""
         import ssl
+        import tempfile
 
         ca, key, certificate = _pem(self.ca), _pem(self.key), _pem(self.certificate)
         context = ssl.create_default_context(cadata=None if ca is None else ca.decode())
