@@ -79,12 +79,16 @@ def served(base_path: Path, releases: Releases) -> list[int]:
 
 def write_config(models: Path) -> None:
     """Makes models.config of every model in the folder, as the container sees it: below /models. Raises DataDamaged."""
-    names = [entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)]
-    text = (
-        "# Written by cnn-tf export and cnn-tf release, for TensorFlow Serving's container: this folder is /models there.\n"
-        "model_config_list {\n" + "".join(_config(models / name) for name in names) + "}\n"
-    )
-    files.write(models / CONFIG_FILE, text)
+    # Whoever writes it last must have read what the others wrote into the folder before.
+    with files.turn(models):
+        names = [
+            entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)
+        ]
+        text = (
+            "# Written by cnn-tf export and cnn-tf release, for TensorFlow Serving's container: this folder is /models there.\n"
+            "model_config_list {\n" + "".join(_config(models / name) for name in names) + "}\n"
+        )
+        files.write(models / CONFIG_FILE, text)
 
 
 def _config(base_path: Path) -> str:
