@@ -23,9 +23,9 @@ def double(x):
 
 
 def double_slowly(x):
-    # By way of 100 products of matrices, which no optimisation leaves out.
+    # By way of 40 products of matrices, which no optimisation leaves out.
     start = tf.fill((64, 64), x[0, 0])
-    end = tf.while_loop(lambda turn, _: turn < 100, lambda turn, m: (turn + 1, tf.matmul(m, m) / 64.0), (0, start))[1]
+    end = tf.while_loop(lambda turn, _: turn < 40, lambda turn, m: (turn + 1, tf.matmul(m, m) / 64.0), (0, start))[1]
     return {"y": x * 2.0 + tf.reduce_mean(end)}
 
 
@@ -64,15 +64,17 @@ def promote(base_path, version, **options):
 def test_an_equal_version_passes_and_what_was_measured_is_told(base_path):
     measured = promote(base_path, EQUAL).latency
     assert (measured.version, measured.stable) == ("2", "1")
-    assert 0.5 < measured.ratio == measured.ms / measured.stable_ms < 2
+    assert 0.5 < measured.ratio < 2
+    assert min(measured.ms, measured.stable_ms) > 0
     assert promote(base_path, EQUAL, max_slowdown=None).latency is None
 
 
 def test_a_slower_version_is_refused_unless_that_is_allowed_or_forced(base_path):
     with pytest.raises(
         ReleaseRefused,
-        match=r"The same pictures take version 3 [\d.]+ ms and the stable version 1 [\d.]+ ms, [\d.]+ times as long\. "
-        r"Expected at most 2\.00 times \(--max-slowdown 100\)\. Allow more, or promote with --force\.",
+        match=r"The same pictures take version 3 [\d.]+ ms and the stable version 1 [\d.]+ ms, "
+        r"[\d.]+ times as long in the median turn\. Expected at most 2\.00 times \(--max-slowdown 100\)\. "
+        r"Allow more, or promote with --force\.",
     ):
         promote(base_path, SLOW)
     assert promote(base_path, SLOW, max_slowdown=1e6).latency.ratio > 2
