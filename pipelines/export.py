@@ -13,9 +13,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import checksums, dataset, files, model_card, releases, saved_model
+from pipelines import checksums, dataset, files, model_card, releases, saved_model, warmup
 from pipelines.calibration import Calibration, calibrate
 from pipelines.config import DataConfig, ExportConfig
 from pipelines.endpoints import EXPLAIN, Endpoint, Pictures, endpoints, in_graph
@@ -32,7 +31,6 @@ TOLERANCE = 1e-4
 TOLERANCES = {EXPLAIN: 1e-2}
 LABELS = {"classify": "classes", EXPLAIN: "label"}
 MAX_VERSION = 2**63 - 1
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ def export(
         with files.folder_aside(base_path / str(version)) as aside:
             _write(model, signatures, aside)
             saved_model.require_portable(graph := saved_model.read(aside))
-            _write_warmup(signatures, Pictures(pictures.images[:1], pictures.encoded[:1]), name, aside / WARMUP_FILE)
+            first = Pictures(pictures.images[:1], pictures.encoded[:1])
+            warmup.write(aside, name, {key: {made.spec.name: made.request(first)} for key, made in signatures.items()})
             difference = check(signatures, aside, pictures, expected)
             card = model_card.describe(
                 aside, graph, run, model, data, name=name, version=version, config=config, calibration=calibration
@@ -132,19 +131,6 @@ def _write(model: keras.Model, signatures: dict[str, Endpoint], folder: Path) ->
         tf.saved_model.save(module, str(folder), signatures=traced)
     except tf.errors.OpError as error:
         raise OSError(f"The model could not be written: {' '.join(error.message.split())}") from error
-
-
-def _write_warmup(signatures: dict[str, Endpoint], pictures: Pictures, name: str, file: Path) -> None:
-    """A request for every signature, which a server runs before it calls the version available."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, endpoint in signatures.items():
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = name
-            request.model_spec.signature_name = signature
-            request.inputs[endpoint.spec.name].CopyFrom(tf.make_tensor_proto(endpoint.request(pictures)))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
 
 
 def expect(

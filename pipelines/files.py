@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,15 +79,33 @@ def folder_aside(path: Path) -> Iterator[Path]:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process alone, and clears what killed ones left in it. Raises RunBusy."""
+    with _flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        _clear(folder.rglob(f"{ASIDE}*"))
+        yield
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """As `lock` for the files in `folder`, whatever goes on in the folders below, and waits for others: be short."""
+    with _flock(folder, fcntl.LOCK_EX):
+        _clear(folder.glob(f"{ASIDE}*"))
+        yield
+
+
+@contextmanager
+def _flock(folder: Path, operation: int) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(file, operation)
+        except BlockingIOError:
             raise RunBusy(f"Another process is working on {folder}. Wait for it, or stop it.") from None
-        for left in folder.rglob(f"{ASIDE}*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
+
+
+def _clear(left: Iterable[Path]) -> None:
+    for entry in left:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _sync(path: Path) -> None:

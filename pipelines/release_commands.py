@@ -1,4 +1,4 @@
-"""Commands on exported versions: `cnn-tf verify`, `cnn-tf release ...`. None of them imports TensorFlow."""
+"""Commands on exported versions: `cnn-tf verify`, `cnn-tf release ...`. Only what measures latency imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -90,11 +90,21 @@ def promote(
     tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="Accuracy that may be lost against the stable version: 0.01 is 1 %.")
     ] = 0.0,
+    max_slowdown: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="PERCENT",
+            help="How much longer than the stable version it may take for the same pictures: runs both here to measure it.",
+        ),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     models: ModelsFolder = Path("models"),
 ) -> None:
     """Give a version a label, if its files are whole and it is as accurate as the stable one on the same pictures.
+
+    With --max-slowdown also if it is not much slower.
 
     Example: cnn-tf release promote fashion_mnist 4 --label canary
     """
@@ -102,8 +112,12 @@ def promote(
 
     base_path = _base_path(models, name)
     served = releases.served(base_path, releases.read(base_path))
-    change = releases.promote(base_path, version, label, tolerance=tolerance, force=force, dry_run=dry_run)
+    change = releases.promote(
+        base_path, version, label, tolerance=tolerance, max_slowdown=max_slowdown, force=force, dry_run=dry_run
+    )
     _tell(change, dry_run)
+    if max_slowdown is not None and not force:
+        console.note(str(change.latency or "Latency was not measured: no other version is stable, to compare with."))
     if change.before not in (None, version) and version not in served:
         console.note(
             f"Version {version} was not served until now. cnn-tf serve loads it and then moves the label. A TensorFlow Serving "

@@ -16,10 +16,15 @@ import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cnn_tf.quiet import import_tensorflow
 from pipelines import checksums, files, model_card
 from pipelines.errors import DataDamaged, ReleaseRefused, UsageError
 from pipelines.model_card import Card
+
+if TYPE_CHECKING:
+    from pipelines.latency import Comparison
 
 CONFIG_FILE = "models.config"
 STATE_FILE = "releases.json"
@@ -41,11 +46,12 @@ class Releases:
 
 @dataclass(frozen=True)
 class Change:
-    """A label that moves; `before` is None for a new one."""
+    """A label that moves; `before` is None for a new one, `latency` unless it was measured."""
 
     label: str
     before: int | None
     after: int
+    latency: Comparison | None = None
 
 
 def versions(base_path: Path) -> list[int]:
@@ -79,12 +85,16 @@ def served(base_path: Path, releases: Releases) -> list[int]:
 
 def write_config(models: Path) -> None:
     """Makes models.config of every model in the folder, as the container sees it: below /models. Raises DataDamaged."""
-    names = [entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)]
-    text = (
-        "# Written by cnn-tf export and cnn-tf release, for TensorFlow Serving's container: this folder is /models there.\n"
-        "model_config_list {\n" + "".join(_config(models / name) for name in names) + "}\n"
-    )
-    files.write(models / CONFIG_FILE, text)
+    # Whoever writes it last must have read what the others wrote into the folder before.
+    with files.turn(models):
+        names = [
+            entry.name for entry in sorted(models.iterdir()) if files.NAME.fullmatch(entry.name) and versions(entry)
+        ]
+        text = (
+            "# Written by cnn-tf export and cnn-tf release, for TensorFlow Serving's container: this folder is /models there.\n"
+            "model_config_list {\n" + "".join(_config(models / name) for name in names) + "}\n"
+        )
+        files.write(models / CONFIG_FILE, text)
 
 
 def _config(base_path: Path) -> str:
@@ -104,30 +114,37 @@ def promote(
     label: str = STABLE,
     *,
     tolerance: float = 0.0,
+    max_slowdown: float | None = None,
     force: bool = False,
     dry_run: bool = False,
 ) -> Change:
     """Points `label` at `version`, which must be whole and, by its card, as accurate as the stable one less `tolerance`.
 
-    tolerance: accuracy, 0..1, that may be lost. force: whatever the gate says. dry_run: changes nothing.
+    tolerance: accuracy, 0..1, that may be lost.
+    max_slowdown: percent that it may take longer than the stable version for the same pictures, which is measured if there is
+    another stable version; None: it is not asked.
+    force: whatever the gate says. dry_run: changes nothing.
 
-    Raises UsageError for a version or label that cannot be, ReleaseRefused by the gate.
+    Raises UsageError for a version or label that cannot be, ReleaseRefused by the gate; DataDamaged.
     """
     if label not in LABELS:
         raise UsageError(f"A label is one of {', '.join(LABELS)}. Received: {label!r}.")
     _require_version(base_path, version)
     with _held(base_path, dry_run):
         releases = read(base_path)
-        before = releases.labels.get(label)
+        before, stable = releases.labels.get(label), releases.labels.get(STABLE, version)
+        latency = None
         if not force:
             _require_whole(base_path, version)
-            _require_accuracy(base_path, version, releases.labels.get(STABLE, version), tolerance)
+            _require_accuracy(base_path, version, stable, tolerance)
+            if max_slowdown is not None and version != stable:
+                latency = _require_speed(base_path, version, stable, max_slowdown)
         former = releases.former_stable
         if label == STABLE and before not in (None, version):
             former = [*(number for number in former if number not in (before, version)), before]
         if not dry_run:
             _write(base_path, Releases({**releases.labels, label: version}, former))
-    return Change(label, before, version)
+    return Change(label, before, version, latency)
 
 
 def rollback(base_path: Path, *, force: bool = False, dry_run: bool = False) -> Change:
@@ -219,6 +236,21 @@ def _require_accuracy(base_path: Path, version: int, stable: int, tolerance: flo
             f"Version {version} is right for {new['accuracy']:.2%} of the {new['split']} pictures, the stable version {stable} "
             f"for {old['accuracy']:.2%}. Allow the loss with --tolerance, or promote with --force."
         )
+
+
+def _require_speed(base_path: Path, version: int, stable: int, max_slowdown: float) -> Comparison:
+    import_tensorflow()  # takes seconds, so it is only for those who ask
+    from pipelines import latency
+
+    measured = latency.compare(base_path / str(version), base_path / str(stable))
+    most = 1 + max_slowdown / 100
+    # Not "above": nothing is above a NaN.
+    if not measured.ratio <= most:
+        raise ReleaseRefused(
+            f"{measured} Expected at most {most:.2f} times (--max-slowdown {max_slowdown:g}). "
+            "Allow more, or promote with --force."
+        )
+    return measured
 
 
 def _evaluation(base_path: Path, version: int) -> Card:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -189,6 +191,38 @@ def test_a_damaged_state_is_told(base_path):
 def test_only_one_changes_a_model_at_a_time(base_path):
     with files.lock(base_path), pytest.raises(RunBusy):
         releases.promote(base_path, 1)
+
+
+# Changes a label again and again; nobody else does, so models.config must always have it.
+CHANGES = """
+import sys
+from pathlib import Path
+from pipelines import releases
+base_path = Path(sys.argv[1])
+for version in [1, 2] * 15:
+    releases.promote(base_path, version, force=True)
+    [line] = [line for line in (base_path.parent / releases.CONFIG_FILE).read_text().splitlines() if sys.argv[2] in line]
+    assert f'"stable" value: {version} ' in line, line
+"""
+
+
+def test_labels_of_several_models_changed_at_once_all_survive(tmp_path):
+    names = ("m1", "m2", "m3", "m4")
+    for name in names:
+        for version in ACCURACIES:
+            add_version(tmp_path / name, version, 0.9)
+    commands = [[sys.executable, "-c", CHANGES, str(tmp_path / name), f'"{name}"'] for name in names]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate(timeout=100)[1] for process in running] == [""] * len(names)
+
+
+def test_what_a_killed_writer_of_the_config_left_is_cleared_and_no_other_s_work(base_path):
+    left, exported_now = base_path.parent / f"{files.ASIDE}1", base_path / f"{files.ASIDE}2"
+    left.touch()
+    exported_now.mkdir()
+    releases.write_config(base_path.parent)
+    assert not left.exists()
+    assert exported_now.exists()
 
 
 def test_a_server_answers_for_the_labels(workplace, tmp_path):
