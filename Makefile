@@ -1,5 +1,5 @@
 # Thin: each line is a command that a person could type.
-.PHONY: help setup demo test test-deep test-elsewhere check format bench docs proto requirements wheel clean
+.PHONY: help setup demo test test-deep test-elsewhere check format bench docs api-docs proto requirements wheel clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -48,14 +48,17 @@ wheel: .venv/dev.stamp  ## dist/*.whl for this Python and platform, the server's
 docs: .venv/dev.stamp   ## draw the pictures of docs/lecture-note.md anew (trains, takes minutes)
 	.venv/bin/python -m docs.drawings
 
+api-docs: .venv/dev.stamp ## build/api/index.html: the docstrings of what is public as pages
+	.venv/bin/python -m docs.api build/api
+
 proto: .venv/dev.stamp  ## generate the _pb2 modules below serving/ from their .proto files
 	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $$(find serving -name '*.proto')
 
 requirements:           ## pin the dependencies anew (needs uv)
 	requirements/compile.sh
 
-clean:                  ## remove the virtual environment and caches; data, runs and models stay
-	rm -rf .venv .venv-2.20 dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:                  ## remove the virtual environment, caches and what was built; data, runs and models stay
+	rm -rf .venv .venv-2.20 build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv-2.20/stamp:
 	.venv/bin/python -m venv .venv-2.20

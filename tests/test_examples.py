@@ -1,4 +1,7 @@
-"""The programs in examples/, run as they stand there against a real server."""
+"""The programs in examples/, run as they stand there against a real server.
+
+That for Node runs where NODE_PATH has its packages: `npm install --no-save @grpc/grpc-js @grpc/proto-loader` somewhere.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ from PIL import Image
 from support import CLASS_NAMES, pictures
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-PROGRAMS = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh"})
+# suffix -> what runs such a file; a script says so in its first line
+RUN_BY = {".js": ["node"], ".py": [sys.executable], ".sh": []}
+# program -> a command that succeeds where what it needs is there
+NEEDS = {
+    "predict.js": ["node", "-r", "@grpc/grpc-js", "-r", "@grpc/proto-loader", "-e", ""],
+    "predict.sh": ["curl", "--version"],
+}
+PROGRAMS = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in RUN_BY)
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +34,20 @@ def picture(tmp_path_factory):
     return path, CLASS_NAMES[labels[0]]
 
 
+def skip_without_what_it_needs(program):
+    command = NEEDS.get(program)
+    if command and (
+        not shutil.which(command[0]) or subprocess.run(command, cwd=EXAMPLES, capture_output=True).returncode
+    ):
+        pytest.skip(f"{program} needs what examples/README.md says")
+
+
 def ask(program, server, *words):
-    if program == "predict.sh" and not shutil.which("curl"):
-        pytest.skip("needs curl")
+    skip_without_what_it_needs(program)
     # The scheme and port alone: what is behind them is the program's to know.
     rest = server.rest_url.partition("/v1/")[0]
     address = rest if program in {"predict_rest.py", "predict.sh"} else server.grpc_address
-    command = [sys.executable] * program.endswith(".py") + [str(EXAMPLES / program), address, *map(str, words)]
+    command = [*RUN_BY[Path(program).suffix], str(EXAMPLES / program), address, *map(str, words)]
     return subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=100)
 
 
@@ -47,6 +64,7 @@ def test_what_is_wrong_is_told_in_a_line(server, picture, program):
     result = ask(program, server, "none", picture[0])
     assert "none" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+    assert "\n    at " not in result.stderr  # what Node calls a traceback
 
 
 def test_each_is_in_the_list():

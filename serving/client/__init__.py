@@ -6,13 +6,15 @@
         prediction = client.predict("boot.png")
         print(prediction.label, prediction.probability)
 
-steps, core                  what a client does, without its input and output; predict and aio do that
-inputs, images, examples     what was given, as what the model takes;  signatures  what that is
-results                      what it answers;  bulk  to pictures without end
-connection, retries          whom to ask, and when to ask again
-rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
-pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
-bench                        `cnn-tf bench-client`
+Its modules:
+
+    steps, core                  what a client does, without its input and output; predict and aio do that
+    inputs, images, examples     what was given, as what the model takes;  signatures  what that is
+    results                      what it answers;  bulk  to pictures without end
+    connection, retries          whom to ask, and when to ask again
+    rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
+    pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
+    bench                        `cnn-tf bench-client`
 """
 
 from typing import TYPE_CHECKING

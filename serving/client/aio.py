@@ -23,21 +23,19 @@ from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Ste
 def _awaited(
     method: Callable[Concatenate[Core, Given], Steps[Result]],
 ) -> Callable[Concatenate[AsyncPredictClient, Given], Coroutine[Any, Any, Result]]:
-    @steps.present(method)
     async def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         return await client._run(method(client._core, *args, **kwargs))
 
-    return call
+    return steps.present(call, method)
 
 
 def _iterating(
     method: Callable[Concatenate[Core, Given], Plan],
 ) -> Callable[Concatenate[AsyncPredictClient, Given], AsyncGenerator[Reply, None]]:
-    @steps.present(method, "AsyncGenerator[Prediction | Refused, None]")
     def call(client: AsyncPredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> AsyncGenerator[Reply, None]:
         return client._follow(method(client._core, *args, **kwargs))
 
-    return call
+    return steps.present(call, method, AsyncGenerator[Reply, None])
 
 
 class AsyncPredictClient:

@@ -25,21 +25,19 @@ from serving.client.steps import Call, Failed, Given, Outcome, Read, Result, Ste
 def _blocking(
     method: Callable[Concatenate[Core, Given], Steps[Result]],
 ) -> Callable[Concatenate[PredictClient, Given], Result]:
-    @steps.present(method)
     def call(client: PredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         return client._run(method(client._core, *args, **kwargs))
 
-    return call
+    return steps.present(call, method)
 
 
 def _iterating(
     method: Callable[Concatenate[Core, Given], Plan],
 ) -> Callable[Concatenate[PredictClient, Given], Generator[Reply, None, None]]:
-    @steps.present(method, "Generator[Prediction | Refused, None, None]")
     def call(client: PredictClient, /, *args: Given.args, **kwargs: Given.kwargs) -> Generator[Reply, None, None]:
         return client._follow(method(client._core, *args, **kwargs))
 
-    return call
+    return steps.present(call, method, Generator[Reply, None, None])
 
 
 class Stop:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
 import grpc
 
@@ -81,18 +81,15 @@ def read(step: Read) -> list[bytes | OSError]:
 
 
 def present(
-    method: Callable[..., Any], returned: str | None = None
-) -> Callable[[Callable[Given, Answered]], Callable[Given, Answered]]:
+    of_client: Callable[Given, Answered], method: Callable[..., Any], returned: object = None
+) -> Callable[Given, Answered]:
     """Gives a client's method, which runs the core's `method`, its name, signature and docstring.
 
-    returned: annotation of what the client's returns; None: the result of the core's steps.
+    returned: type of what the client's returns; None: the result of the core's steps.
     """
-
-    def dress(of_client: Callable[Given, Answered]) -> Callable[Given, Answered]:
-        of_client.__name__, of_client.__doc__ = method.__name__, method.__doc__
-        signature = inspect.signature(method)
-        annotation = returned or str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
-        of_client.__signature__ = signature.replace(return_annotation=annotation)  # type: ignore[attr-defined]
-        return of_client
-
-    return dress
+    of_client.__name__, of_client.__doc__ = method.__name__, method.__doc__
+    # Evaluated where the core is written: the client's module does not know all of its names.
+    signature = inspect.signature(method, eval_str=True)
+    annotation = returned or get_args(signature.return_annotation)[-1]
+    of_client.__signature__ = signature.replace(return_annotation=annotation)  # type: ignore[attr-defined]
+    return of_client
