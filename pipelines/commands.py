@@ -160,7 +160,7 @@ def export(
         ),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add explain: a heat map of what spoke for the best class (Grad-CAM).")
+        bool, typer.Option("--explain", help="Add explain: a heat map of what spoke for the best class (HiResCAM).")
     ] = False,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.

@@ -12,7 +12,7 @@ Its modules:
     inputs, images, examples     what was given, as what the model takes;  signatures  what that is
     results                      what it answers;  bulk  to pictures without end
     connection, retries          whom to ask, and when to ask again
-    rest                         the same over REST, which needs httpx: pip install cnn-tf[rest]
+    rest                         the same over REST, which needs httpx: pip install '.[rest]'
     pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
     bench                        `cnn-tf bench-client`
 """
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> object:
         from serving.client import rest
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
-            f"{missing.name} is not installed. To install what REST needs: pip install 'cnn-tf[rest]'",
+            f"{missing.name} is not installed. To install what REST needs, in the checkout: pip install '.[rest]'",
             name=missing.name,
         ) from missing
     return getattr(rest, name)

@@ -150,4 +150,5 @@ def _said(message: str) -> str:
     """TensorFlow puts names of the graph's nodes and functions around its texts, which tell a user nothing."""
     lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines()]
     said = [line for line in lines if line and not line.startswith("[[") and line != "Graph execution error:"]
-    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", said[-1]) if said else message
+    text = re.sub(r"^assertion failed: \[(.*)\]$", r"\1", said[-1]) if said else message
+    return re.sub(r"^Picture \d+ of the batch ", "it ", text)  # in a batch that the caller never saw

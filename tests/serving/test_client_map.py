@@ -103,7 +103,7 @@ def test_what_is_refused_or_cannot_be_read_holds_its_place_and_fails_no_other(cl
     assert [answers[number].label for number in good] == [CLASS_NAMES[labels[number]] for number in good]
     assert isinstance(answers[2], Refused)
     assert isinstance(answers[2].error, errors.InvalidArgument)
-    assert answers[2].reason.startswith("the model refuses it: Picture 0 of the batch is no JPEG")
+    assert answers[2].reason.startswith("the model refuses it: it is no JPEG")
     assert isinstance(answers[7].error, FileNotFoundError)
     assert answers[7].reason == "cannot be read: No such file or directory"
 

@@ -447,7 +447,7 @@ except ModuleNotFoundError as error:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == [
         "[]",
-        "httpx is not installed. To install what REST needs: pip install 'cnn-tf[rest]'",
+        "httpx is not installed. To install what REST needs, in the checkout: pip install '.[rest]'",
     ]
 
 
