@@ -45,7 +45,7 @@ SPARE_BATCHES = 64
 PATIENCE_SECONDS = 120.0
 
 Batch = dict[str, Any]
-Asked = queue.SimpleQueue[int]
+WaitToStop = Callable[[], object]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -131,7 +131,7 @@ def dispatcher(
 
     Example: cnn-tf data dispatcher --work-dir service
     """
-    with _asked_to_stop() as asked:
+    with _asked_to_stop() as wait_to_stop:
         import_tensorflow()
         import tensorflow as tf
 
@@ -144,7 +144,7 @@ def dispatcher(
             server = tf.data.experimental.service.DispatchServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        _serve(f"Ready. Dispatcher: {server.target}", asked)
+        _serve(f"Ready. Dispatcher: {server.target}", wait_to_stop)
 
 
 def worker(
@@ -156,7 +156,7 @@ def worker(
 
     Example: cnn-tf data worker --dispatcher localhost:5050
     """
-    with _asked_to_stop() as asked:
+    with _asked_to_stop() as wait_to_stop:
         address = _address(dispatcher, "HOST:PORT")
         _require_reachable(*address, patience=CONNECT_SECONDS)  # it may be just starting, too
         import_tensorflow()
@@ -169,30 +169,29 @@ def worker(
             server = tf.data.experimental.service.WorkerServer(config)
         except tf.errors.OpError as error:
             raise _not_started(error, port) from error
-        _serve(f"Ready. Worker: {server._address}", asked)  # no public name tells the port that was free
+        _serve(f"Ready. Worker: {server._address}", wait_to_stop)  # no public name tells the port that was free
 
 
-def _serve(ready: str, asked: Asked) -> NoReturn:
+def _serve(ready: str, wait_to_stop: WaitToStop) -> NoReturn:
     """Ends the process: TensorFlow would wait, up to a minute, for batches that nobody wants any more."""
     typer.echo(ready)
-    asked.get()
+    wait_to_stop()
     sys.stdout.flush()
     os._exit(0)
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Asked]:
-    """Gives what SIGTERM and Ctrl-C put something into.
+def _asked_to_stop() -> Iterator[WaitToStop]:
+    """Keeps SIGTERM and Ctrl-C, however early they come, for the function it gives, which returns once one is there.
 
-    No threading.Event: if the handler ran while the main thread holds its lock to begin a wait, it would wait for ever.
+    TensorFlow's threads, made later, leave them to it too. No handler: one that is due when the main thread, in C already,
+    is about to wait, would run when the wait ends, so never.
     """
-    asked: Asked = queue.SimpleQueue()
-    before = {number: signal.signal(number, lambda number, _: asked.put(number)) for number in STOP_SIGNALS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        yield asked
+        yield lambda: signal.sigwait(STOP_SIGNALS)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _address(text: str, form: str) -> tuple[str, int]:

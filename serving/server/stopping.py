@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import queue
+import os
 import signal
 
 
 class StopRequest:
     """Made by SIGTERM and Ctrl-C from now on; for the main thread.
 
-    No threading.Event: a handler runs between any two steps of the main thread, so also while that holds the event's lock to
-    begin its wait; it would wait for that lock for ever. A SimpleQueue may be put to from within its own methods.
+    The wait is for a byte that C code writes when a signal comes. Python's own handlers run between two steps of the main
+    thread only: one that comes when that is about to wait for a lock or a queue, in C already, would be noticed when the wait
+    ends, so never.
     """
 
     def __init__(self) -> None:
-        self._made: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._is_made = False
+        self._told, telling = os.pipe()
+        os.set_blocking(telling, False)
+        signal.set_wakeup_fd(telling)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._make)
 
     def is_made(self) -> bool:
         """Whether there is something to stop for."""
-        return not self._made.empty()
+        return self._is_made
 
     def wait(self) -> None:
         """Until it is made; once."""
-        self._made.get()
+        os.read(self._told, 1)
 
     def _make(self, number: int, frame: object) -> None:
         # A second Ctrl-C ends at once, even while TensorFlow does something that knows no signals.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self._made.put(number)
+        self._is_made = True

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import cli
+from support import assert_sigterm_is_never_missed, cli
 
 from pipelines import data_service, dataset
 from pipelines.config import AugmentConfig, DataConfig, TrainConfig
@@ -155,6 +155,16 @@ def test_a_restarted_dispatcher_goes_on_and_a_worker_that_joins_helps(tmp_path: 
     assert sorted(seen) == list(range(0, end, BATCH))
     for server in servers:
         server.stop()
+
+
+def test_a_server_never_misses_that_it_shall_stop() -> None:
+    assert_sigterm_is_never_missed("""
+from pipelines import data_service
+
+def wait_and_exit():
+    with data_service._asked_to_stop() as wait_to_stop:
+        data_service._serve("Ready", wait_to_stop)
+""")
 
 
 def files(folder: Path) -> Storage:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from support import assert_sigterm_is_never_missed
+
 # Children get SIGTERM right before the 1st, 2nd, ... line that their wait runs; those that have fewer, while they wait.
 SCRIPT = """
 import os, signal, sys, threading
@@ -40,3 +42,17 @@ for kill_at in range(1, 16):
 def test_sigterm_is_never_missed():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nor_right_before_the_wait():
+    assert_sigterm_is_never_missed("""
+import os
+from serving.server.stopping import StopRequest
+
+def wait_and_exit():
+    stop = StopRequest()
+    os.write(1, b"Ready")
+    sum(range(500))  # as long as the signal takes at least
+    stop.wait()
+    os._exit(0)
+""")
