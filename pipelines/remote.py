@@ -64,11 +64,14 @@ class Remote:
 
     def rename(self, source: str, folder: str) -> None:
         """A folder as a whole, to where there is none."""
+        old, new = self._path(source), self._path(folder)
         with self._told(folder, "written"):
             if self.place.is_local:
-                files.into_place(Path(self._path(source)), Path(self._path(folder)))
+                files.into_place(Path(old), Path(new))
+            elif self.place.fs.exists(new):  # HDFS would move it into that
+                raise FileExistsError("an empty folder is there, remove it")
             else:
-                self.place.fs.mv(self._path(source), self._path(folder))
+                self.place.fs.mv(old, new)
 
     def remove(self, folder: str) -> None:
         """With all that is in it, if it is there."""

@@ -12,6 +12,7 @@ import fsspec
 import pytest
 import tensorflow as tf
 from fsspec.callbacks import Callback
+from fsspec.implementations.memory import MemoryFileSystem
 from object_store import Killed, ObjectStore
 from support import call_cli
 
@@ -134,6 +135,31 @@ def test_killed_at_any_moment_no_part_of_a_version_is_in_a_folder_and_the_next_r
     assert len(states) > 2 * len(publish.in_order(version))
     assert states == sorted(states)
     assert states[-1]
+
+
+class Renaming(MemoryFileSystem):
+    """One that is not local."""
+
+    protocol = "sftp"
+    store, pseudo_dirs = {}, [""]
+
+    def mv(self, old, new, **_):
+        for path in [path for path in self.store if path.startswith(f"{old}/")]:
+            self.store[new + path.removeprefix(old)] = self.store.pop(path)
+
+    def cp_file(self, path1, path2, **_):
+        raise NotImplementedError
+
+
+def test_where_folders_can_be_renamed_they_are_and_never_into_another_one(version):
+    fs = Renaming()
+    place = Location("sftp://host/models", fs, "/models")
+    fs.mkdir("/models/patterns/1")
+    with pytest.raises(PublishFailed, match="1 cannot be written: FileExistsError: an empty folder is there"):
+        publish.publish(version, "patterns", place)
+    fs.rmdir("/models/patterns/1")
+    publish.publish(version, "patterns", place)
+    assert set(fs.store) == {f"/models/patterns/1/{file.path}" for file in publish.in_order(version)}
 
 
 def test_what_is_there_is_told_and_nothing_is_sent(version, store):
