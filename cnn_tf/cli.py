@@ -56,6 +56,11 @@ COMMANDS = {
         "pipelines.release_commands:rollback", "train", "Give the label stable back to the version before."
     ),
     "release prune": Command("pipelines.release_commands:prune", "train", "Remove old versions."),
+    "release publish": Command(
+        "pipelines.release_commands:publish",
+        "train",
+        "Copy a version to a bucket or a folder, as a whole or not at all.",
+    ),
     "serve": Command("cnn_tf.cli:serve", "server", "Serve exported models over gRPC and REST."),
     "predict": Command("serving.client.command:predict", "bulk", "Classify pictures with a running server."),
     "bench-client": Command(
@@ -74,7 +79,8 @@ COMMANDS = {
 
 GROUPS = {
     "data": "Look at a data set, or share the work on it between machines.\n\nExample: cnn-tf data show fashion_mnist",
-    "release": "Choose which versions are served as stable and canary.\n\nExample: cnn-tf release promote fashion_mnist 4",
+    "release": "Choose which versions are served as stable and canary, and where.\n\n"
+    "Example: cnn-tf release promote fashion_mnist 4",
 }
 
 

@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from pipelines.errors import DataDamaged
 
 MANIFEST = Path("assets.extra") / "manifest.json"
 
 _CHUNK_BYTES = 1 << 20
+
+
+class Promise(NamedTuple):
+    """What a file must be."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
 
 
 def write_manifest(folder: Path) -> None:
@@ -21,30 +34,38 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2) + "\n")
 
 
-def findings(folder: Path) -> list[str]:
-    """What of a version folder is not as its manifest says, a line each; empty if all is."""
+def promised(folder: Path) -> dict[str, Promise]:
+    """What the manifest says of every file, by its path in the version folder. Raises DataDamaged if it says nothing."""
     if not (folder / MANIFEST).is_file():
-        return [f"{MANIFEST} is missing: nothing can be verified"]
+        raise DataDamaged(f"{MANIFEST} is missing: nothing can be verified")
     try:
-        promised = {
-            str(name): (int(file["bytes"]), str(file["sha256"]))
+        return {
+            str(name): Promise(int(file["bytes"]), str(file["sha256"]))
             for name, file in json.loads((folder / MANIFEST).read_bytes())["files"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return [f"{MANIFEST} cannot be read: {type(error).__name__}: {error}"]
+        raise DataDamaged(f"{MANIFEST} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def findings(folder: Path) -> list[str]:
+    """What of a version folder is not as its manifest says, a line each; empty if all is."""
+    try:
+        promises = promised(folder)
+    except DataDamaged as error:
+        return [str(error)]
     sizes = _sizes(folder)
-    found = {name: _finding(folder, name, sizes.get(name), *promised[name]) for name in promised}
-    found |= dict.fromkeys(sizes.keys() - promised.keys(), "is not in the manifest")
+    found = {name: _finding(folder, name, sizes.get(name), promise) for name, promise in promises.items()}
+    found |= dict.fromkeys(sizes.keys() - promises.keys(), "is not in the manifest")
     return [f"{name} {text}" for name, text in sorted(found.items()) if text]
 
 
-def _finding(folder: Path, name: str, size: int | None, wanted_size: int, wanted_hash: str) -> str | None:
+def _finding(folder: Path, name: str, size: int | None, promise: Promise) -> str | None:
     if size is None:
         return "is missing"
-    if size != wanted_size:
-        return f"has {size} bytes instead of {wanted_size}"
-    if (actual := sha256(folder / name)) != wanted_hash:
-        return f"has SHA-256 {actual} instead of {wanted_hash}"
+    if size != promise.size:
+        return f"has {size} bytes instead of {promise.size}"
+    if (actual := sha256(folder / name)) != promise.sha256:
+        return f"has SHA-256 {actual} instead of {promise.sha256}"
     return None
 
 
@@ -56,8 +77,14 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def sha256(file: Path) -> str:
     """Of a file of any size, hexadecimal."""
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
+        return sha256_of(stream)
+
+
+def sha256_of(stream: BinaryIO, advance: Callable[[int], None] = lambda size: None) -> str:
+    """Of what is left in a stream, hexadecimal; `advance` is told of bytes as they are read."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        advance(len(chunk))
     return digest.hexdigest()

@@ -7,7 +7,8 @@
     │   └── TooManyProblems more of them than a person allowed
     ├── RunBusy             another process works on the same folder
     ├── ExportRefused       an exported model does not answer as the trained one does
-    └── ReleaseRefused      a version is worse than the stable one, or damaged
+    ├── ReleaseRefused      a version is worse than the stable one, or damaged, or another one has its place
+    └── PublishFailed       a destination could not be read or written
 
 Messages are one line for people: what is wrong, what was expected, what was received, and the way out.
 """
@@ -46,4 +47,8 @@ class ExportRefused(PipelineError):
 
 
 class ReleaseRefused(PipelineError):
-    """The version may not have the label; nothing was changed."""
+    """The version may not have the label or the place; nothing was changed."""
+
+
+class PublishFailed(PipelineError):
+    """The destination could not be read or written. No server sees a part of a version; the same command goes on."""

@@ -65,15 +65,20 @@ def folder_aside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         aside.chmod(0o777 & ~_umask())
-        for entry in (*aside.rglob("*"), aside):
-            _sync(entry)
-        try:
-            aside.rename(path)
-        except OSError as error:
-            raise FileExistsError(f"{path} already exists.") from error
-        _sync(path.parent)
+        into_place(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def into_place(aside: Path, path: Path) -> None:
+    """Flushes the folder `aside` to the disk and renames it. Raises FileExistsError if `path` is there and not empty."""
+    for entry in (*aside.rglob("*"), aside):
+        _sync(entry)
+    try:
+        aside.rename(path)
+    except OSError as error:
+        raise FileExistsError(f"{path} already exists.") from error
+    _sync(path.parent)
 
 
 @contextmanager

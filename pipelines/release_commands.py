@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from cnn_tf import console
 from pipelines.commands import ModelsFolder
 
 if TYPE_CHECKING:
+    from fsspec.callbacks import Callback
+
     from pipelines.releases import Change
 
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model: its folder in --models.")]
@@ -155,6 +169,64 @@ def prune(
         typer.echo(f"{'would remove' if dry_run else 'removed'} {base_path / str(version)}")
     if not removed:
         console.note("Nothing to remove.")
+
+
+def publish(
+    name: ModelName,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE", help="Where to: a folder, or a URL such as gs://bucket/models that fsspec knows."
+        ),
+    ],
+    version: Annotated[
+        int | None, typer.Option(help="Number of the version.", show_default="the stable one, else the newest")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Read every file back and compare its checksum; without it, sizes are compared.")
+    ] = True,
+    dry_run: DryRun = False,
+    models: ModelsFolder = Path("models"),
+) -> None:
+    """Copy a version to PLACE/NAME/VERSION, where servers see it as a whole or not at all; goes on where it stopped.
+
+    Example: cnn-tf release publish fashion_mnist gs://bucket/models
+    """
+    from pipelines import releases
+    from pipelines.publish import publish
+    from pipelines.sources.location import Location
+
+    # The file systems' packages log what they raise as well, some with a traceback.
+    logging.getLogger().addHandler(logging.NullHandler())
+    base_path, to = _base_path(models, name), Location.parse(place)
+    version = releases.current(base_path) if version is None else version
+    releases.require_version(base_path, version)
+    releases.require_whole(base_path, version)
+    with _bar() as callback:
+        done = publish(base_path / str(version), name, to, verify=verify, dry_run=dry_run, callback=callback)
+    size = filesize.decimal(done.size)
+    if not done.missing:
+        console.note(f"{done.url} is there already, as it was exported: {done.files} files, {size}")
+    else:
+        typer.echo(f"{'would publish' if dry_run else 'published'} {done.url}: {done.files} files, {size}")
+
+
+@contextmanager
+def _bar() -> Iterator[Callback]:
+    """A bar of bytes, which fsspec moves, on a terminal for the time of the block."""
+    from fsspec.callbacks import Callback
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as bar:
+        task = bar.add_task("publishing")
+        yield Callback(hooks={"bar": lambda size, value, **_: bar.update(task, total=size, completed=value)})
 
 
 def _base_path(models: Path, name: str) -> Path:

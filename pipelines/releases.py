@@ -83,6 +83,12 @@ def served(base_path: Path, releases: Releases) -> list[int]:
     return sorted({*newest, *releases.named})
 
 
+def current(base_path: Path) -> int:
+    """The stable version, or the newest one if none has the label. Raises UsageError, DataDamaged."""
+    require_model(base_path)
+    return read(base_path).labels.get(STABLE, versions(base_path)[-1])
+
+
 def write_config(models: Path) -> None:
     """Makes models.config of every model in the folder, as the container sees it: below /models. Raises DataDamaged."""
     # Whoever writes it last must have read what the others wrote into the folder before.
@@ -129,13 +135,13 @@ def promote(
     """
     if label not in LABELS:
         raise UsageError(f"A label is one of {', '.join(LABELS)}. Received: {label!r}.")
-    _require_version(base_path, version)
+    require_version(base_path, version)
     with _held(base_path, dry_run):
         releases = read(base_path)
         before, stable = releases.labels.get(label), releases.labels.get(STABLE, version)
         latency = None
         if not force:
-            _require_whole(base_path, version)
+            require_whole(base_path, version)
             _require_accuracy(base_path, version, stable, tolerance)
             if max_slowdown is not None and version != stable:
                 latency = _require_speed(base_path, version, stable, max_slowdown)
@@ -163,7 +169,7 @@ def rollback(base_path: Path, *, force: bool = False, dry_run: bool = False) -> 
             )
         *former, version = releases.former_stable
         if not force:
-            _require_whole(base_path, version)
+            require_whole(base_path, version)
         if not dry_run:
             _write(base_path, Releases({**releases.labels, STABLE: version}, former))
     return Change(STABLE, stable, version)
@@ -208,13 +214,15 @@ def _write(base_path: Path, releases: Releases) -> None:
     write_config(base_path.parent)
 
 
-def _require_version(base_path: Path, version: int) -> None:
+def require_version(base_path: Path, version: int) -> None:
+    """Raises UsageError if it is not there."""
     require_model(base_path)
     if version not in (there := versions(base_path)):
         raise UsageError(f"{base_path} has no version {version}. It has: {', '.join(map(str, there))}.")
 
 
-def _require_whole(base_path: Path, version: int) -> None:
+def require_whole(base_path: Path, version: int) -> None:
+    """Raises ReleaseRefused unless it fits its manifest."""
     if found := checksums.findings(base_path / str(version)):
         raise ReleaseRefused(
             f"{base_path / str(version)} is not as it was exported: {'; '.join(found)}. Export it again as a new version."
