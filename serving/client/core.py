@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
-from serving.client import bulk
+from serving.client import bulk, tracing
 from serving.client.connection import Address, Connection, target
 from serving.client.examples import serialized_input
 from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
@@ -51,6 +51,17 @@ class Limits(NamedTuple):
         return max(self.end - time.monotonic(), 1e-3)
 
 
+class Protocol(NamedTuple):
+    """What carries the calls; trace: begins the span of a call, of gRPC's name of the method and the server's address."""
+
+    name: str
+    trace: Callable[[str, str], tracing.Span]
+
+
+GRPC = Protocol("gRPC", tracing.rpc)
+REST = Protocol("REST", tracing.http)
+
+
 class Core:
     """The methods of a client, as steps; the clients' own are made of them. `PredictClient` tells what they raise."""
 
@@ -64,7 +75,7 @@ class Core:
         hedge_after: float | None,
         connection: Connection,
         check: bool,
-        protocol: str = "gRPC",
+        protocol: Protocol = GRPC,
     ) -> None:
         require_timeout(timeout)
         if hedge_after is not None:
@@ -290,17 +301,19 @@ class Core:
     ) -> Steps[bytes]:
         """The answer of the first attempt that has one. retry: None means the client's own."""
         data, attempts = request if isinstance(request, bytes) else request.SerializeToString(), 0
-        while True:
-            metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata())
-            answer = yield Call(method, data, limits.left(), metadata, hedge_after)
-            if isinstance(answer, bytes):
-                return answer
-            attempts += 1
-            error = self._error(answer, limits)
-            pause = (retry or self._retry).pause(error, attempts, limits.end - time.monotonic())
-            if pause is None:
-                raise error
-            yield Pause(pause)
+        with self._protocol.trace(method, self.address) as span:
+            while True:
+                metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata(), *span.metadata)
+                answer = yield Call(method, data, limits.left(), metadata, hedge_after, span)
+                if isinstance(answer, bytes):
+                    return answer
+                attempts += 1
+                error = self._error(answer, limits)
+                pause = (retry or self._retry).pause(error, attempts, limits.end - time.monotonic())
+                if pause is None:
+                    raise error
+                span.retry(error, pause)
+                yield Pause(pause)
 
     def _error(self, failed: Outcome, limits: Limits) -> errors.ServingError:
         if not isinstance(failed, Failed):
@@ -314,7 +327,7 @@ class Core:
         """The protocol's own texts say little to a person; those of a server are kept as they are."""
         if failed.code is grpc.StatusCode.UNAVAILABLE and "connect" in failed.details.lower():
             return (
-                f"No server answers at {self.address}. Is it running, and is this its {self._protocol} port? "
+                f"No server answers at {self.address}. Is it running, and is this its {self._protocol.name} port? "
                 f"({failed.details})"
             )
         if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:
