@@ -99,8 +99,7 @@ def _show(
         return False
     console = _console(stderr=True)
     with connect() as client:
-        pictures.require_signature(client)
-        answers = pictures.classify(client, files, **asking)
+        answers = pictures.classify(client, files, pictures.find_signature(client), **asking)
         results = list(shown(answers, console, lambda: len(files)))
     write(results)
     failed = [answer for answer in results if answer.error]
@@ -120,8 +119,8 @@ def _save(
         saving.failures(failures) as refused,
         connect() as client,
     ):
+        signature = "" if dry_run else pictures.find_signature(client)
         if not dry_run:
-            pictures.require_signature(client)
             answered.open()
         job = saving.Job(paths, client.model, answered, refused)
         before = job.classified + job.failed
@@ -133,7 +132,7 @@ def _save(
             _tell(count(), before)
             return False
         console, begin = _console(stderr=True), time.monotonic()
-        for answer in shown(pictures.classify(client, job.todo(), **asking), console, count):
+        for answer in shown(pictures.classify(client, job.todo(), signature, **asking), console, count):
             job.keep(answer)
         answered.finish()
         now, seconds = job.classified + job.failed - before, time.monotonic() - begin
