@@ -41,10 +41,14 @@ class Choice(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What all attempts of one call of the user's share: its end, by the monotonic clock, and its id."""
+    """What all attempts of one call of the user's share: its end, by the monotonic clock, and its id.
+
+    is_probe: nobody wants to read of it in a trace.
+    """
 
     end: float
     request_id: str
+    is_probe: bool = False
 
     def left(self) -> float:
         """Seconds; gRPC answers with DEADLINE_EXCEEDED for the least."""
@@ -208,7 +212,8 @@ class Core:
         while True:
             left = end - time.monotonic()
             try:
-                statuses = yield from self._status(self._limits(min(max(left, 0.1), self._timeout)), NEVER)
+                limits = self._limits(min(max(left, 0.1), self._timeout))._replace(is_probe=True)
+                statuses = yield from self._status(limits, NEVER)
                 return self._available(statuses)
             except (errors.Unavailable, errors.NotFound, errors.DeadlineExceeded):
                 if left <= 0:
@@ -301,7 +306,7 @@ class Core:
     ) -> Steps[bytes]:
         """The answer of the first attempt that has one. retry: None means the client's own."""
         data, attempts = request if isinstance(request, bytes) else request.SerializeToString(), 0
-        with self._protocol.trace(method, self.address) as span:
+        with tracing.UNTRACED if limits.is_probe else self._protocol.trace(method, self.address) as span:
             while True:
                 metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata(), *span.metadata)
                 answer = yield Call(method, data, limits.left(), metadata, hedge_after, span)

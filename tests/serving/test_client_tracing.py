@@ -171,6 +171,13 @@ def test_nobody_there(ended, kind):
     assert span.attributes["url.full"] == f"http://127.0.0.1:{port}/v1/models/m"
 
 
+@pytest.mark.parametrize("kind", GRPC + REST)
+def test_to_wait_for_a_server_leaves_no_spans(traced, ended, kind):
+    with kind(address_of(traced[0], kind), "m") as client:
+        assert client.wait_until_ready() == 1
+    assert ended() == ()
+
+
 def test_a_call_that_is_given_up_has_an_end(ended):
     async def give_up():
         async with AsyncPredictClient(f"127.0.0.1:{silent.getsockname()[1]}", "m") as client:
