@@ -142,6 +142,9 @@ class Core:
 
         In the place of a picture that the model refuses, or of a file that cannot be read, is a Refused with the reason; the
         others have their answers. All other errors end the run. What was given until then is a prefix: go on behind it.
+        A batch that is refused is asked about in halves; the signature serving_bytes_lenient, of exports that have it, names
+        the bad pictures at once. Prefer it where TensorFlow Serving batches requests together (--enable_batching): there, a
+        bad picture fails the requests beside it, and good ones in them may be taken for bad.
 
         pictures: each as predict takes one. No more of them are held than batch_size * in_flight: more are taken once answers
             have been taken. AsyncPredictClient takes an asynchronous iterable too.
@@ -223,8 +226,8 @@ class Core:
     def reload(self, config: str, *, timeout: float | None = None) -> Steps[None]:
         """Gives the server another list of models, and waits until each new one of them has a version.
 
-        config: all of it, the text of a models.config file: model_config_list { config { name: "m" base_path: "/models/m" } }.
-        What is not in it is unloaded.
+        config: all of it, the text of a models.config file. What is not in it is unloaded.
+            model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" } }
 
         Raises InvalidArgument for a text that says something else, and for models that the server refuses.
         """

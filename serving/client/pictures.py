@@ -11,7 +11,7 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
-from serving.client.bulk import Refused, Reply
+from serving.client.bulk import Refused
 from serving.client.predict import PredictClient
 from serving.client.results import Score
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -22,7 +22,7 @@ INPUT = "image_bytes"
 # bad picture costs no second round, and no stranger is refused for it where a server batches requests together, as TensorFlow
 # Serving can.
 SIGNATURES = {
-    "serving_bytes_lenient": ("top_labels", "top_scores", "problem"),
+    "serving_bytes_lenient": ("top_labels", "top_scores", "valid", "problem"),
     "serving_bytes": ("top_labels", "top_scores"),
 }
 
@@ -142,12 +142,8 @@ def classify(client: PredictClient, paths: Iterable[Path], signature: str, **opt
     given, names = tee(paths)
     with closing(client.map(given, signature=signature, outputs=SIGNATURES[signature], **options)) as answers:
         for answer, path in zip(answers, names, strict=False):  # answers first: they take the paths
-            yield _answer(path, answer)
-
-
-def _answer(path: Path, reply: Reply) -> Answer:
-    if not isinstance(reply, Refused) and "problem" in reply.arrays and (problem := reply["problem"].item()):
-        reply = Refused(InvalidArgument(f"it {problem.decode()}"))
-    if isinstance(reply, Refused):
-        return Answer(path, error=reply.reason)
-    return Answer(path, reply.top(), reply.version)
+            yield (
+                Answer(path, error=answer.reason)
+                if isinstance(answer, Refused)
+                else Answer(path, answer.top(), answer.version)
+            )
