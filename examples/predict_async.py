@@ -1,27 +1,21 @@
-"""What do pictures show? Asks for all at once. python examples/predict_async.py localhost:8500 fashion_mnist *.png"""
+"""What do pictures show? Asks for many at once. python examples/predict_async.py localhost:8500 fashion_mnist *.png"""
 
 import asyncio
 import sys
 
-from serving.client import AsyncPredictClient, ServingError
-
-IN_FLIGHT = 32
+from serving.client import AsyncPredictClient, Refused, ServingError
 
 
 async def main(address: str, model: str, pictures: list[str]) -> None:
-    free = asyncio.Semaphore(IN_FLIGHT)
+    names = iter(pictures)
     async with AsyncPredictClient(address, model, timeout=5) as client:
-
-        async def ask(picture: str) -> str:
-            async with free:
-                try:
-                    prediction = await client.predict(picture)
-                except ServingError as error:
-                    return f"{picture}: {error.code.name}: {error.message}"
-                return f"{picture}: {prediction.label} ({prediction.probability:.1%})"
-
-        for answer in asyncio.as_completed([ask(picture) for picture in pictures]):
-            print(await answer)
+        # In the pictures' order. An asynchronous iterable does as well, such as a queue of uploads.
+        async for answer in client.map(pictures, batch_size=32, in_flight=4):
+            told = answer.reason if isinstance(answer, Refused) else f"{answer.label} ({answer.probability:.1%})"
+            print(f"{next(names)}: {told}")
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+try:
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+except ServingError as error:
+    sys.exit(f"{error.code.name}: {error.message}")

@@ -67,6 +67,17 @@ def test_what_is_wrong_is_told_in_a_line(server, picture, program):
     assert "\n    at " not in result.stderr  # what Node calls a traceback
 
 
+def test_one_bad_picture_of_many(server, picture, tmp_path):
+    path, label = picture
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    result = ask("predict_async.py", server, "patterns", path, bad, path)
+    first, second, third = result.stdout.splitlines()
+    assert first == third
+    assert first.startswith(f"{path}: {label} (")
+    assert second.startswith(f"{bad}: the model refuses it: ")
+
+
 def test_each_is_in_the_list():
     page = (EXAMPLES / "README.md").read_text()
     assert [name for name in PROGRAMS if f"[{name}]({name})" not in page] == []

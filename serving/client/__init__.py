@@ -11,7 +11,7 @@ Its modules:
     steps, core                  what a client does, without its input and output; predict and aio do that
     inputs, images, examples     what was given, as what the model takes;  signatures  what that is
     results                      what it answers;  bulk  to pictures without end
-    connection, retries          whom to ask, and when to ask again
+    connection, retries          whom to ask, and when to ask again;  tracing  spans of that
     rest                         the same over REST, which needs httpx: pip install '.[rest]'
     pictures, command, progress  `cnn-tf predict`;  saving, lines, parquet, done  its --output;  scaling  its --send-size
     bench                        `cnn-tf bench-client`

@@ -132,6 +132,8 @@ class AsyncPredictClient:
         except StopIteration as end:
             result: Result = end.value
             return result
+        finally:
+            steps.close()  # now, also if whoever handles an exception keeps its frames
 
     async def _take(self, step: Step) -> Outcome:
         if isinstance(step, Call):

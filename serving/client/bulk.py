@@ -143,7 +143,14 @@ def _ask(pictures: list[object], predict: Callable[[list[object]], Steps[Predict
         return first + (yield from _ask(pictures[middle:], predict))
     if len(predictions) != len(pictures):
         raise FailedPrecondition(f"The model answered {len(pictures)} pictures with {len(predictions)} predictions.")
-    return list(predictions)
+    return [_reply(each) for each in predictions]
+
+
+def _reply(prediction: Prediction) -> Reply:
+    """A lenient signature of cnn-tf's exports tells of each picture whether it is one, and why not."""
+    if not {"valid", "problem"} <= prediction.arrays.keys() or prediction["valid"]:
+        return prediction
+    return Refused(InvalidArgument(f"it {prediction['problem'].item().decode()}"))
 
 
 def _said(message: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +52,7 @@ def predict(
     """Classify pictures with a running server. Exit code 1 if any file could not be classified.
 
     With --output, answers are written as they come, in the order of the disk, and the same command goes on where it was
-    stopped: each file is in the output once, or in the failures. Delete those to try them again.
+    stopped, by Ctrl-C or SIGTERM: each file is in the output once, or in the failures. Delete those to try them again.
 
     Example: cnn-tf predict --server localhost:8500 photos/ boot.png 'more/*.jpg' --csv
 
@@ -97,8 +99,7 @@ def _show(
         return False
     console = _console(stderr=True)
     with connect() as client:
-        pictures.require_signature(client)
-        answers = pictures.classify(client, files, **asking)
+        answers = pictures.classify(client, files, pictures.find_signature(client), **asking)
         results = list(shown(answers, console, lambda: len(files)))
     write(results)
     failed = [answer for answer in results if answer.error]
@@ -112,9 +113,14 @@ def _save(
 ) -> bool:
     """In files, as they come. Returns whether any failed, now or before."""
     pictures.require_pictures(paths)
-    with saving.output(output) as answered, saving.failures(failures) as refused, connect() as client:
+    with (
+        _sigterm_as_ctrl_c(),
+        saving.output(output) as answered,
+        saving.failures(failures) as refused,
+        connect() as client,
+    ):
+        signature = "" if dry_run else pictures.find_signature(client)
         if not dry_run:
-            pictures.require_signature(client)
             answered.open()
         job = saving.Job(paths, client.model, answered, refused)
         before = job.classified + job.failed
@@ -126,7 +132,7 @@ def _save(
             _tell(count(), before)
             return False
         console, begin = _console(stderr=True), time.monotonic()
-        for answer in shown(pictures.classify(client, job.todo(), **asking), console, count):
+        for answer in shown(pictures.classify(client, job.todo(), signature, **asking), console, count):
             job.keep(answer)
         answered.finish()
         now, seconds = job.classified + job.failed - before, time.monotonic() - begin
@@ -134,6 +140,16 @@ def _save(
         rate = f" ({now:,} now, {now / seconds:,.0f} a second)" if now else " (all done before)"
         console.print(_printable(f"{job.classified:,} pictures in {output}{told}{rate}."), soft_wrap=True)
     return bool(job.failed)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Both end the block with KeyboardInterrupt: what was answered is written, requests under way are cancelled."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(count: int, done: int = 0) -> None:

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving import errors, wire
-from serving.client import bulk
+from serving.client import bulk, tracing
 from serving.client.connection import Address, Connection, target
 from serving.client.examples import serialized_input
 from serving.client.inputs import Inputs, checked, files, unchecked, with_contents
@@ -41,14 +41,29 @@ class Choice(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What all attempts of one call of the user's share: its end, by the monotonic clock, and its id."""
+    """What all attempts of one call of the user's share: its end, by the monotonic clock, and its id.
+
+    is_probe: nobody wants to read of it in a trace.
+    """
 
     end: float
     request_id: str
+    is_probe: bool = False
 
     def left(self) -> float:
         """Seconds; gRPC answers with DEADLINE_EXCEEDED for the least."""
         return max(self.end - time.monotonic(), 1e-3)
+
+
+class Protocol(NamedTuple):
+    """What carries the calls; trace: begins the span of a call, of gRPC's name of the method and the server's address."""
+
+    name: str
+    trace: Callable[[str, str], tracing.Span]
+
+
+GRPC = Protocol("gRPC", tracing.rpc)
+REST = Protocol("REST", tracing.http)
 
 
 class Core:
@@ -64,7 +79,7 @@ class Core:
         hedge_after: float | None,
         connection: Connection,
         check: bool,
-        protocol: str = "gRPC",
+        protocol: Protocol = GRPC,
     ) -> None:
         require_timeout(timeout)
         if hedge_after is not None:
@@ -127,6 +142,9 @@ class Core:
 
         In the place of a picture that the model refuses, or of a file that cannot be read, is a Refused with the reason; the
         others have their answers. All other errors end the run. What was given until then is a prefix: go on behind it.
+        A batch that is refused is asked about in halves; the signature serving_bytes_lenient, of exports that have it, names
+        the bad pictures at once. Prefer it where TensorFlow Serving batches requests together (--enable_batching): there, a
+        bad picture fails the requests beside it, and good ones in them may be taken for bad.
 
         pictures: each as predict takes one. No more of them are held than batch_size * in_flight: more are taken once answers
             have been taken. AsyncPredictClient takes an asynchronous iterable too.
@@ -197,7 +215,8 @@ class Core:
         while True:
             left = end - time.monotonic()
             try:
-                statuses = yield from self._status(self._limits(min(max(left, 0.1), self._timeout)), NEVER)
+                limits = self._limits(min(max(left, 0.1), self._timeout))._replace(is_probe=True)
+                statuses = yield from self._status(limits, NEVER)
                 return self._available(statuses)
             except (errors.Unavailable, errors.NotFound, errors.DeadlineExceeded):
                 if left <= 0:
@@ -207,8 +226,8 @@ class Core:
     def reload(self, config: str, *, timeout: float | None = None) -> Steps[None]:
         """Gives the server another list of models, and waits until each new one of them has a version.
 
-        config: all of it, the text of a models.config file: model_config_list { config { name: "m" base_path: "/models/m" } }.
-        What is not in it is unloaded.
+        config: all of it, the text of a models.config file. What is not in it is unloaded.
+            model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" } }
 
         Raises InvalidArgument for a text that says something else, and for models that the server refuses.
         """
@@ -290,17 +309,19 @@ class Core:
     ) -> Steps[bytes]:
         """The answer of the first attempt that has one. retry: None means the client's own."""
         data, attempts = request if isinstance(request, bytes) else request.SerializeToString(), 0
-        while True:
-            metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata())
-            answer = yield Call(method, data, limits.left(), metadata, hedge_after)
-            if isinstance(answer, bytes):
-                return answer
-            attempts += 1
-            error = self._error(answer, limits)
-            pause = (retry or self._retry).pause(error, attempts, limits.end - time.monotonic())
-            if pause is None:
-                raise error
-            yield Pause(pause)
+        with tracing.UNTRACED if limits.is_probe else self._protocol.trace(method, self.address) as span:
+            while True:
+                metadata = ((REQUEST_ID, limits.request_id), *self._connection.metadata(), *span.metadata)
+                answer = yield Call(method, data, limits.left(), metadata, hedge_after, span)
+                if isinstance(answer, bytes):
+                    return answer
+                attempts += 1
+                error = self._error(answer, limits)
+                pause = (retry or self._retry).pause(error, attempts, limits.end - time.monotonic())
+                if pause is None:
+                    raise error
+                span.retry(error, pause)
+                yield Pause(pause)
 
     def _error(self, failed: Outcome, limits: Limits) -> errors.ServingError:
         if not isinstance(failed, Failed):
@@ -314,7 +335,7 @@ class Core:
         """The protocol's own texts say little to a person; those of a server are kept as they are."""
         if failed.code is grpc.StatusCode.UNAVAILABLE and "connect" in failed.details.lower():
             return (
-                f"No server answers at {self.address}. Is it running, and is this its {self._protocol} port? "
+                f"No server answers at {self.address}. Is it running, and is this its {self._protocol.name} port? "
                 f"({failed.details})"
             )
         if failed.code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -17,9 +17,14 @@ from serving.client.results import Score
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
-SIGNATURE = "serving_bytes"
 INPUT = "image_bytes"
-OUTPUTS = ("top_labels", "top_scores")
+# The exports' signatures that take encoded pictures, the better one first, and which outputs are wanted. With the lenient one a
+# bad picture costs no second round, and no stranger is refused for it where a server batches requests together, as TensorFlow
+# Serving can.
+SIGNATURES = {
+    "serving_bytes_lenient": ("top_labels", "top_scores", "valid", "problem"),
+    "serving_bytes": ("top_labels", "top_scores"),
+}
 
 
 class WrongUse(InvalidArgument):
@@ -110,30 +115,32 @@ def require_address(address: str) -> None:
         raise WrongUse(f"A server's address is HOST:PORT, such as localhost:8500. Received: {address!r}.")
 
 
-def require_signature(client: PredictClient) -> None:
-    """Raises FailedPrecondition unless the model takes encoded pictures and names their classes; ServingError."""
+def find_signature(client: PredictClient) -> str:
+    """One that takes encoded pictures and names their classes. Raises FailedPrecondition if there is none; ServingError."""
     try:
         found = client.signatures()
     except NotFound as error:
         raise NotFound(f"{error.message}. Name a model that {client.address} serves with --model.") from error
-    signature = found.get(SIGNATURE)
-    if signature and INPUT in signature.inputs and set(OUTPUTS) <= set(signature.outputs):
-        return
+    for name, outputs in SIGNATURES.items():
+        signature = found.get(name)
+        if signature and INPUT in signature.inputs and set(outputs) <= set(signature.outputs):
+            return name
+    name, outputs = list(SIGNATURES.items())[-1]
     raise FailedPrecondition(
-        f"Model {client.model} does not take picture files: expected a signature {SIGNATURE} with the input {INPUT} and the "
-        f"outputs {', '.join(OUTPUTS)}. It has: {', '.join(sorted(found))}. Models from cnn-tf export have it."
+        f"Model {client.model} does not take picture files: expected a signature {name} with the input {INPUT} and the "
+        f"outputs {', '.join(outputs)}. It has: {', '.join(sorted(found))}. Models from cnn-tf export have it."
     )
 
 
-def classify(client: PredictClient, paths: Iterable[Path], **options: Any) -> Iterator[Answer]:
+def classify(client: PredictClient, paths: Iterable[Path], signature: str, **options: Any) -> Iterator[Answer]:
     """An answer for each file, in order. A file that cannot be read or decoded gets an answer with its error.
 
-    options: of the client's `map`.
+    signature: as `find_signature` gives it.  options: of the client's `map`.
 
     Raises ServingError for whatever concerns more than one file.
     """
     given, names = tee(paths)
-    with closing(client.map(given, signature=SIGNATURE, outputs=OUTPUTS, **options)) as answers:
+    with closing(client.map(given, signature=signature, outputs=SIGNATURES[signature], **options)) as answers:
         for answer, path in zip(answers, names, strict=False):  # answers first: they take the paths
             yield (
                 Answer(path, error=answer.reason)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate
@@ -152,7 +153,9 @@ class PredictClient:
                     if isinstance(action, bulk.Pull):
                         outcome = list(islice(action.pictures, action.size))
                     elif isinstance(action, bulk.Start):
-                        outcome = threads.submit(self._run, action.steps, stop)
+                        outcome = threads.submit(
+                            copy_context().run, self._run, action.steps, stop
+                        )  # the caller's trace
                     else:
                         yield from action.work.result()
                         outcome = None
@@ -169,6 +172,8 @@ class PredictClient:
         except StopIteration as end:
             result: Result = end.value
             return result
+        finally:
+            steps.close()  # now, also if whoever handles an exception keeps its frames
 
     def _take(self, step: Step, stop: Stop | None = None) -> Outcome:
         if isinstance(step, Call):

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
 import grpc
 
+from serving.client.tracing import UNTRACED, Span
+
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 Answered = TypeVar("Answered")
@@ -24,6 +26,7 @@ class Call(NamedTuple):
 
     hedge_after: seconds after which, if there is no answer yet, the same is sent a second time; the first answer counts, and
         the other attempt is cancelled. None: never.
+    span: of the call that this is an attempt at.
     """
 
     method: str
@@ -31,6 +34,7 @@ class Call(NamedTuple):
     seconds: float
     metadata: tuple[tuple[str, str], ...]
     hedge_after: float | None = None
+    span: Span = UNTRACED
 
     def hedge(self) -> Call:
         """The second attempt."""

@@ -31,6 +31,10 @@ class ModelConfig:
     """Label -> version number."""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidArgument(
+                f"A model needs a name, by which requests ask for it. Received none for the base path {self.base_path}."
+            )
         if self.base_path.exists() and not self.base_path.is_dir():
             raise InvalidArgument(
                 f"The base path of model {self.name} must be a folder that holds version folders. "

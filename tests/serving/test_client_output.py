@@ -12,17 +12,22 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from clients import serving
 from PIL import Image
 from pyarrow import parquet
 from rich.console import Console
 from support import CLASS_NAMES, call_cli, cli, pictures, until
 
+from pipelines import endpoints
+from serving import wire
 from serving.client import PredictClient, saving
 from serving.client import pictures as files
 from serving.client.lines import Lines
 from serving.client.progress import shown
+from serving.wire import messages_pb2 as pb
 
 SUFFIXES = ("csv", "jsonl", "parquet")
 
@@ -79,6 +84,47 @@ def test_each_picture_is_in_the_output_or_in_the_failures(predict, photos, tmp_p
         f"answers.{suffix}.failures.csv",
         "photos",
     ]
+
+
+class Lenient:
+    """Answers as a model from cnn-tf export --lenient; keeps which signature was asked about how many pictures."""
+
+    def __init__(self):
+        self.asked, found = [], pb.SignatureDefMap()
+        for name, outputs in files.SIGNATURES.items():
+            signature = found.signature_def[name]
+            signature.inputs[files.INPUT].dtype = pb.DT_STRING
+            signature.inputs[files.INPUT].tensor_shape.dim.add(size=-1)
+            for output in outputs:
+                signature.outputs[output].dtype = pb.DT_STRING
+        response = pb.GetModelMetadataResponse()
+        response.metadata["signature_def"].value = found.SerializeToString()
+        self.metadata = response.SerializeToString()
+
+    def __call__(self, request, context):
+        asked = pb.PredictRequest.FromString(request)
+        pictures = wire.to_array(asked.inputs[files.INPUT])
+        self.asked.append((asked.model_spec.signature_name, len(pictures)))
+        problem = [b"is no JPEG" if picture == b"no picture" else b"" for picture in pictures]
+        response = pb.PredictResponse()
+        for name, array in {
+            "top_labels": np.array([[b"dark"]] * len(pictures), object),
+            "top_scores": np.array([[0.5]] * len(pictures), np.float32),
+            "valid": np.array([not text for text in problem]),
+            "problem": np.array(problem, object),
+        }.items():
+            wire.fill(response.outputs[name], array)
+        return response.SerializeToString()
+
+
+def test_a_bad_picture_costs_a_lenient_model_no_second_request(photos, tmp_path):
+    answer = Lenient()
+    with serving(answer, answer.metadata) as address:
+        result = call_cli("predict", "--server", address, "photos", "--output", "a.csv", cwd=tmp_path)
+    assert result.returncode == 1
+    assert {row["file"] for row in rows(tmp_path / "a.csv")} == set(photos)
+    assert [row["reason"] for row in failed(tmp_path / "a.csv")] == ["the model refuses it: it is no JPEG"]
+    assert answer.asked == [(endpoints.LENIENT, 13)]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -163,7 +209,12 @@ def test_two_at_once_do_not_write_to_one_file(predict, photos, tmp_path):
 
 @pytest.mark.parametrize(
     ("suffix", "asked", "code"),
-    [("csv", signal.SIGKILL, -9), ("parquet", signal.SIGKILL, -9), ("jsonl", signal.SIGINT, 130)],
+    [
+        ("csv", signal.SIGKILL, -9),
+        ("parquet", signal.SIGKILL, -9),
+        ("jsonl", signal.SIGINT, 130),
+        ("csv", signal.SIGTERM, 130),
+    ],
 )
 def test_the_same_command_goes_on_after_a_stop(server, predict, tmp_path, suffix, asked, code):
     image = pictures(1, seed=1)[0][0].squeeze(-1)
@@ -182,7 +233,7 @@ def test_the_same_command_goes_on_after_a_stop(server, predict, tmp_path, suffix
         process.send_signal(asked)
         told = process.stderr.read()
     assert process.returncode == code
-    if asked == signal.SIGINT:
+    if code == 130:
         assert told == "Interrupted. Nothing is half-written; the same command goes on from here.\n"
     assert 0 < growing.read_bytes().count(b"\n") < 1400
     if suffix == "parquet":

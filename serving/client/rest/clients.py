@@ -15,7 +15,7 @@ import httpx
 from serving import errors
 from serving.client.aio import AsyncPredictClient
 from serving.client.connection import DEFAULT_CONNECTION, Connection
-from serving.client.core import DEFAULT_TIMEOUT, Core
+from serving.client.core import DEFAULT_TIMEOUT, REST, Core
 from serving.client.predict import PredictClient, Stop
 from serving.client.rest.exchanges import Exchanges, Request, Response
 from serving.client.retries import DEFAULT_RETRY, Retry
@@ -56,7 +56,7 @@ class RestPredictClient(PredictClient):
         """
         self._core = _core(address, model, timeout, retry, connection, check)
         self._exchanges = Exchanges()
-        self._wire = _Wire(connection)
+        self._wire = _Wire(address, connection)
         self._http = httpx.Client(base_url=address, **_options(connection))
 
     def close(self) -> None:
@@ -83,6 +83,7 @@ class RestPredictClient(PredictClient):
     def _send(self, request: Request, call: Call, end: float) -> Response:
         extensions = {**self._wire.extensions, "timeout": _Left(end)}
         with self._http.stream(**self._wire.arguments(request, call), extensions=extensions) as response:
+            call.span.response(response.status_code)
             return Response(response.status_code, b"".join(_before(end, response.iter_bytes())))
 
 
@@ -102,7 +103,7 @@ class AsyncRestPredictClient(AsyncPredictClient):
         """As `RestPredictClient`."""
         self._core = _core(address, model, timeout, retry, connection, check)
         self._exchanges = Exchanges()
-        self._wire = _Wire(connection)
+        self._wire = _Wire(address, connection)
         self._http = httpx.AsyncClient(base_url=address, **_options(connection))
 
     async def close(self) -> None:
@@ -125,6 +126,7 @@ class AsyncRestPredictClient(AsyncPredictClient):
                 response = await self._http.request(
                     **self._wire.arguments(request, call), extensions=self._wire.extensions, timeout=None
                 )
+                call.span.response(response.status_code)
                 request = exchange.send(Response(response.status_code, response.content))
         except StopIteration as done:
             answer: bytes = done.value
@@ -134,7 +136,9 @@ class AsyncRestPredictClient(AsyncPredictClient):
 class _Wire:
     """What httpx is told of each request."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, address: str, connection: Connection) -> None:
+        url = urlsplit(address)
+        self._traced = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl().rstrip("/")  # without a password
         self._gzip = connection.gzip
         name = connection.tls.server_name if connection.tls else None
         self.extensions: dict[str, Any] = {"sni_hostname": name} if name else {}
@@ -146,7 +150,9 @@ class _Wire:
         if body is not None and self._gzip:
             headers["content-encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=6)
-        return {"method": "GET" if body is None else "POST", "url": request.path, "content": body, "headers": headers}
+        verb = "GET" if body is None else "POST"
+        call.span.request(verb, self._traced + request.path)
+        return {"method": verb, "url": request.path, "content": body, "headers": headers}
 
 
 class _Left(dict[str, float]):
@@ -185,7 +191,7 @@ def _core(address: str, model: str, timeout: float, retry: Retry | None, connect
         hedge_after=None,
         connection=connection,
         check=check,
-        protocol="REST",
+        protocol=REST,
     )
 
 

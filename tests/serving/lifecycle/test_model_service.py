@@ -113,6 +113,12 @@ def test_one_version_may_be_asked_for_and_a_label_is_ignored(ask):
         ),
         (
             RELOAD,
+            reload_request({"name": "", "base_path": "/a"}),
+            InvalidArgument,
+            "A model needs a name, by which requests ask for it. Received none for the base path /a.",
+        ),
+        (
+            RELOAD,
             reload_request({"name": "a", "base_path": "a"}),
             InvalidArgument,
             "Expected model a to have an absolute path or URI; got base_path()=a",
