@@ -43,8 +43,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def start(pictures: Path, folder: Path) -> subprocess.Popen:
-    command = [sys.executable, folder_source.__file__, str(pictures), str(folder)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "folder_source", str(pictures), str(folder)]
+    return subprocess.Popen(command, cwd=Path(folder_source.__file__).parent, stderr=subprocess.PIPE, text=True)
 
 
 class Works(SilentObserver):
