@@ -86,7 +86,8 @@ class Parent:
 
     def __init__(self, kind: str) -> None:
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, __file__, kind, str(theirs.fileno())]
+        # Python 3.12 warns of forks beside threads; the only one there is OpenBLAS's, which is made for it.
+        command = [sys.executable, "-W", "ignore::DeprecationWarning:__main__", __file__, kind, str(theirs.fileno())]
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         with theirs:
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, **silent)
