@@ -36,8 +36,12 @@ def import_weights(
     changes = config.network.model_dump()
     published = weights.load(config.model, file, **changes)
     names = class_names or [f"class {index}" for index in range(weights.num_classes(published))]
-    model = cnn_tf.build(config.model, input_shape or published.input_shape[1:], len(names), **changes)
-    new_layers = weights.transfer(published, model)
+    if input_shape in (None, published.input_shape[1:]) and len(names) == weights.num_classes(published):
+        model = published
+        new_layers: list[str] = []
+    else:
+        model = cnn_tf.build(config.model, input_shape or published.input_shape[1:], len(names), **changes)
+        new_layers = weights.transfer(published, model)
     with files.folder_aside(run.folder) as folder:
         aside = Run(folder)
         aside.begin(config, weights=f"{file.name}, SHA-256 {checksums.sha256(file)}")

@@ -163,12 +163,16 @@ def split_off(split: Split, examples: int) -> tuple[Split, Split]:
 
 def _build(plan: _Plan, runs: Path) -> keras.Model:
     config = plan.config
+    initial = _initial(config, runs)
     try:
         model = cnn_tf.build(config.model, plan.input_shape, len(plan.class_names), **config.network.model_dump())
     except ValueError as error:
         raise UsageError(f"model: {error}") from None
-    if config.initial is not None:
-        _start_from(find(config.initial, runs), model, config)
+    if initial is not None:
+        try:
+            weights.transfer(load_model(initial.model), model)
+        except ValueError as error:
+            raise UsageError(f"initial: {error}") from None
     if config.freeze_backbone:
         _freeze_backbone(model, config)
     # Compiled, so that a saved model carries its optimizer's state; the steps are our own.
@@ -176,7 +180,15 @@ def _build(plan: _Plan, runs: Path) -> keras.Model:
     return model
 
 
-def _start_from(initial: Run, model: keras.Model, config: TrainConfig) -> None:
+def _initial(config: TrainConfig, runs: Path) -> Run | None:
+    """The run whose weights are those to begin with; told before a network is built if it cannot be."""
+    if config.initial is None:
+        if config.freeze_backbone:
+            raise UsageError(
+                "freeze_backbone keeps trained weights as they are: name the run that has them with initial=RUN."
+            )
+        return None
+    initial = find(config.initial, runs)
     initial.require_complete()
     if initial.config.model != config.model:
         raise UsageError(
@@ -189,17 +201,10 @@ def _start_from(initial: Run, model: keras.Model, config: TrainConfig) -> None:
                 f"initial: the weights in {initial.folder} were made with network.{setting}={theirs}, not {ours}. "
                 f"Add --set network.{setting}={theirs}."
             )
-    try:
-        weights.transfer(load_model(initial.model), model)
-    except ValueError as error:
-        raise UsageError(f"initial: {error}") from None
+    return initial
 
 
 def _freeze_backbone(model: keras.Model, config: TrainConfig) -> None:
-    if config.initial is None:
-        raise UsageError(
-            "freeze_backbone keeps trained weights as they are: name the run that has them with initial=RUN."
-        )
     for layer in model.layers:
         layer.trainable = layer.name.startswith(HEAD)
     if not model.trainable_weights:

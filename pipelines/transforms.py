@@ -25,6 +25,7 @@ DCT = "INTEGER_ACCURATE"
 RATIOS = (1, 2, 4, 8)
 
 
+@functools.cache
 def decode(channels: int) -> Transform:
     """Encoded picture, a scalar string -> uint8 (H, W, channels), as it is to be shown; channels is 1 or 3.
 
@@ -38,6 +39,8 @@ def decode(channels: int) -> Transform:
 
     EXIF orientation is applied (see `orientation`). Alpha is laid over white: (colour * alpha + 255 * (255 - alpha)) / 255,
     to nearest. Grey of colours is (19595 R + 38470 G + 7471 B + 32768) >> 16, as in Pillow.
+
+    Always the same function, whose rare parts take TensorFlow a second to trace, once.
     """
     turned_jpeg = _aside(
         lambda encoded: orientation.show(_decode_jpeg(encoded, channels), orientation.of_jpeg(encoded))
@@ -108,6 +111,7 @@ def decode_and_fit(
     return lambda encoded: fitted(decoded(encoded))
 
 
+@functools.cache
 def decode_window(input_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Encoded picture and window -> uint8 `input_shape`: what the window shows. For training, where it must be fast.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import forks
 import pytest
 from guardian import guarded
 from support import CLASS_NAMES, copy_of_the_run, pictures, write_data_set
@@ -27,6 +28,19 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session", autouse=True)
 def no_process_is_left():
     with guarded():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tensorflow_is_imported_once(no_process_is_left):
+    with forks.forking():
+        yield
+
+
+@pytest.fixture
+def unforked():
+    """The test's commands are processes from their first line on."""
+    with forks.suspended():
         yield
 
 

@@ -1,5 +1,5 @@
 """A folder of class folders as a source whose groups and kept problems a test chooses, and a command that prepares one:
-python folder_source.py FROM TO.
+python -m folder_source FROM TO.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ ranges; AugMix (Hendrycks et al., 2019) has the nine that its paper has.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -134,8 +134,12 @@ def augmix() -> Change:
     return Change(1 + AUGMIX_CHAINS * per_chain, policy)
 
 
-def applying(table: Sequence[Operation]) -> Callable[..., tf.Tensor]:
-    """A function (image, index into the table, number that decides the sign, strength 0..1) -> image."""
+@functools.cache
+def applying(table: tuple[Operation, ...]) -> Callable[..., tf.Tensor]:
+    """A function (image, index into the table, number that decides the sign, strength 0..1) -> image.
+
+    Always the same one: tracing its operations takes a second or two, for each size of pictures once.
+    """
     branches = [tf.function(functools.partial(_branch, operation), autograph=False) for operation in table]
 
     def apply(*inputs: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,7 +64,9 @@ def start_worker(dispatcher: Server) -> Server:
 def dispatcher() -> Iterator[Server]:
     """With two workers."""
     server = Server("dispatcher", "--port", 0)
-    workers = [start_worker(server) for _ in range(2)]
+    workers = [start_worker(server)]
+    with forks.suspended():  # imports TensorFlow itself, of which nothing is to be heard
+        workers.append(start_worker(server))
     yield server
     for each in (*workers, server):
         each.stop()

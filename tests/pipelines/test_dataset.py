@@ -59,7 +59,7 @@ def unbroken(name):
     return training(augment=AUGMENTATIONS[name], threads=1)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 16), st.integers(1, 4), st.integers(0, 2**40))
 def test_every_epoch_shows_every_example_exactly_once(examples, batch_size, epochs, seed):
     part = SPLIT.take(np.arange(examples) % 50) if examples <= 50 else split(examples)
@@ -71,28 +71,28 @@ def test_every_epoch_shows_every_example_exactly_once(examples, batch_size, epoc
 
 
 def test_every_epoch_has_an_order_of_its_own():
-    labels = np.concatenate([batch["id"] for batch in training()]).reshape(3, 50)
+    labels = np.concatenate([batch["id"] for batch in unbroken("none")]).reshape(3, 50)
     assert len({tuple(epoch) for epoch in labels.tolist()}) == 3
 
 
 def test_another_seed_gives_another_order():
-    assert training(seed=5)[0]["id"].tolist() != training(seed=6)[0]["id"].tolist()
+    assert unbroken("none")[0]["id"].tolist() != training(seed=6)[0]["id"].tolist()
 
 
 def test_pictures_labels_and_ids_stay_together():
-    for batch in training():
+    for batch in unbroken("none"):
         numbers = batch["image"][:, 0, 0, 0]
         np.testing.assert_array_equal(numbers % 2, batch["label"])
         assert [f"train-{number:05d}".encode() for number in numbers] == batch["id"].tolist()
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", ["shifted", "cropped", "all"])
 def test_two_runs_and_any_number_of_threads_give_the_same_bytes(name):
     assert_equal(training(augment=AUGMENTATIONS[name], threads=16), unbroken(name))
 
 
 # Within an epoch, at its end, and at the end of all.
-@pytest.mark.parametrize(("name", "first_step"), [("none", 1), ("none", 19), ("shifted", 7), ("all", 1), ("all", 7)])
+@pytest.mark.parametrize(("name", "first_step"), [("shifted", 7), ("none", 19), ("all", 1)])
 def test_going_on_from_any_step_gives_the_batches_that_were_left(name, first_step):
     assert len(unbroken(name)) == 19
     assert_equal(training(augment=AUGMENTATIONS[name], first_step=first_step), unbroken(name)[first_step:])
@@ -101,8 +101,8 @@ def test_going_on_from_any_step_gives_the_batches_that_were_left(name, first_ste
 def test_an_examples_randomness_is_its_own():
     """It depends on seed, epoch and id, not on which other examples there are."""
     seeds = [
-        {name: tuple(seed) for batch in training(part) for name, seed in zip(batch["id"], batch["seed"], strict=True)}
-        for part in (SPLIT, SPLIT.take(slice(10, 30)))
+        {name: tuple(seed) for batch in batches for name, seed in zip(batch["id"], batch["seed"], strict=True)}
+        for batches in (unbroken("none"), training(SPLIT.take(slice(10, 30))))
     ]
     assert set(seeds[1].items()) <= set(seeds[0].items())
     assert len(set(seeds[0].values())) == 50
@@ -128,9 +128,9 @@ def test_weights_come_with_their_examples():
 def test_a_cache_changes_nothing(place, name, tmp_path):
     notes = []
     kept = cache.choose(place, tmp_path / "cache", notes.append)
-    for _ in range(1 if place == "auto" else 2):  # the second time, the file is there
-        assert_equal(training(augment=AUGMENTATIONS[name], cache=kept), unbroken(name))
     written = place == "disk" and name == "shifted"  # random parts come from the files, which are on the disk
+    for _ in range(1 + written):  # the second time, the file is there
+        assert_equal(training(augment=AUGMENTATIONS[name], cache=kept), unbroken(name))
     assert len(notes) == len(list(tmp_path.glob("cache/*"))) == written
 
 

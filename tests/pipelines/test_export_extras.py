@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from encoded_pictures import png
 from support import load_servable
 
 import cnn_tf
 from cnn_tf import options
-from pipelines import calibration, dataset, export, features, model_card
+from pipelines import calibration, dataset, export, features, guards, model_card
 from pipelines.config import ExportConfig
 from pipelines.errors import ExportRefused
 from pipelines.runs import Run
@@ -42,8 +43,8 @@ def noisy(data_set):
 
 @pytest.fixture(scope="module")
 def exported(run, noisy, tmp_path_factory):
-    config = ExportConfig(embeddings=True, lenient=True, calibrate=True, explain=True)
-    return export.export(run, noisy, tmp_path_factory.mktemp("models"), "m", examples=4, config=config)
+    config = ExportConfig(embeddings=True, lenient=True, calibrate=True, explain=True, max_pixels=28 * 28)
+    return export.export(run, noisy, tmp_path_factory.mktemp("models"), "m", version=7, examples=4, config=config)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,31 @@ def signatures(version):
 @pytest.fixture(scope="module")
 def card(version):
     return (version / model_card.MARKDOWN_FILE).read_text()
+
+
+def test_the_version_is_the_one_asked_for(exported):
+    assert (exported.version, exported.folder.name) == (7, "7")
+
+
+def test_the_limit_of_pixels_is_chosen_at_export(signatures):
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(png(np.zeros((28, 29, 3), np.uint8)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Picture 0 of the batch announces 812 pixels"):
+        signatures["classify"](inputs=tf.constant([example.SerializeToString()]))
+
+
+def test_one_bad_picture_does_not_fail_the_others(signatures, pictures):
+    first, second, third, _ = pictures.encoded.numpy()
+    expected = signatures["serving_bytes"](image_bytes=pictures.encoded[:3])
+    answer = signatures["serving_bytes_lenient"](image_bytes=tf.constant([first, b"", second, second[:60], third]))
+    assert answer["valid"].numpy().tolist() == [True, False, True, False, True]
+    assert answer["problem"].numpy().tolist() == [b"", b"is empty", b"", guards.DAMAGED.encode(), b""]
+    np.testing.assert_allclose(answer["probabilities"][::2], expected["probabilities"], atol=1e-6)
+    assert answer["top_labels"][::2].numpy().tolist() == expected["top_labels"].numpy().tolist()
+    assert np.isnan(answer["probabilities"][1::2]).all()
+    assert np.isnan(answer["top_scores"][1::2]).all()
+    assert (answer["top_classes"][1::2].numpy() == -1).all()
+    assert (answer["top_labels"][1::2].numpy() == b"").all()
 
 
 def test_embeddings_are_answered_with_logits(signatures, model, pictures, card):

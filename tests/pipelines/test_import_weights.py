@@ -13,6 +13,7 @@ from conftest import SilentObserver
 from support import CLASS_NAMES, call_cli
 from support import pictures as pictures_and_labels
 
+import cnn_tf
 from cnn_tf import googlenet
 from cnn_tf.errors import WeightsMismatch
 from pipelines import manifest, train
@@ -245,15 +246,22 @@ def test_wrong_use_of_the_command_is_one_line(tmp_path, weights_file, arguments,
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_commands_import_export_and_say_what_cannot_be(tmp_path, weights_file):
+def test_the_command_imports_and_says_what_is_new(tmp_path, weights_file):
     (tmp_path / "names.txt").write_text("one\ntwo\nthree\n")
     arguments = ["--model", "mobilenet_v3_small", "--input", "32x32x3", "--class-names", "names.txt", "--name", "small"]
     done = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "New, so to be trained: logits" in done.stderr
+    again = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+
+
+def test_a_run_without_data_is_exported_but_not_evaluated(tmp_path):
+    run = Run(tmp_path / "runs" / "small")
+    run.begin(TrainConfig(data=DataConfig(source=None)))
+    run.write_class_names(["one", "two", "three"])
+    run.save_model(cnn_tf.build("lenet5", (28, 28, 1), 3))
     exported = call_cli("export", "small", cwd=tmp_path)
     assert "Checked on 16 random pictures" in exported.stderr, exported.stderr
     evaluated = call_cli("evaluate", "small", cwd=tmp_path)
     assert (evaluated.returncode, "no data set to be measured on" in evaluated.stderr) == (2, True)
-    again = call_cli("import-weights", weights_file, *arguments, cwd=tmp_path)
-    assert (again.returncode, "is there already" in again.stderr) == (2, True)

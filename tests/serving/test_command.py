@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import forks
 import grpc
 import numpy as np
 import pytest
@@ -24,11 +25,7 @@ from tensorflow_serving.apis import (
 
 from serving.server import process
 
-ORIGINAL = [
-    sys.executable,
-    "-c",
-    "import sys; from serving.server.main import tensorflow_model_server as run; sys.exit(run())",
-]
+ORIGINAL = [sys.executable, "-c", forks.ORIGINAL]
 OURS = [sys.executable, "-m", "serving.server"]
 FAST = ["--file_system_poll_wait_seconds=0.1", "--drain_seconds=20"]
 

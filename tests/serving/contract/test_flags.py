@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import forks
 import httpx
 import pytest
 from support import until
@@ -30,12 +31,12 @@ remove_unused_fields_from_bundle_metagraph=true enable_serialization_as_tensor_c
 num_tflite_pools={CPUS} num_tflite_interpreters_per_pool=1 xla_cpu_compilation_enabled=false
 xla_gpu_compilation_enabled=false mixed_precision= skip_initialize_tpu=false
 """.split()
-ORIGINAL = "import sys; from serving.server.main import tensorflow_model_server; sys.exit(tensorflow_model_server())"
+ORIGINAL = [sys.executable, "-c", forks.ORIGINAL]
 
 
 def original(*arguments, timeout=120):
     """What a start of `tensorflow_model_server` that ends by itself leaves: exit code, output, errors."""
-    done = subprocess.run([sys.executable, "-c", ORIGINAL, *arguments], capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([*ORIGINAL, *arguments], capture_output=True, text=True, timeout=timeout)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -70,7 +71,7 @@ def test_every_flag_is_taken_by_its_own_name(models, tmp_path):
     given = {"port": port, "rest_api_port": rest_port, "model_base_path": f"{models}/half"}
     flags = [f"--{name}={given.get(name, value)}" for name, _, value in (flag.partition("=") for flag in TABLE)]
     with (tmp_path / "log").open("w+") as log:
-        server = subprocess.Popen([sys.executable, "-c", ORIGINAL, *flags, "--no_such"], stdout=log, stderr=log)
+        server = subprocess.Popen([*ORIGINAL, *flags, "--no_such"], stdout=log, stderr=log)
         try:
             until(lambda: server.poll() is not None or is_up(rest_port), 90)
             assert server.poll() is None

@@ -6,13 +6,10 @@ import signal
 import subprocess
 import sys
 
+import forks
 import pytest
 
-ORIGINAL = [
-    sys.executable,
-    "-c",
-    "import sys; from serving.server.main import tensorflow_model_server as run; sys.exit(run())",
-]
+ORIGINAL = [sys.executable, "-c", forks.ORIGINAL]
 OURS = [sys.executable, "-m", "serving.server"]
 
 
@@ -58,7 +55,7 @@ def test_a_broken_config_file_names_its_message_on_stderr(tmp_path):
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in result.stderr
 
 
-def test_nothing_but_the_log_is_written_when_a_server_starts(tmp_path):
+def test_nothing_but_the_log_is_written_when_a_server_starts(tmp_path, unforked):
     (tmp_path / "none").mkdir()
     arguments = [f"--model_base_path={tmp_path / 'none'}", "--port=auto"]
     with subprocess.Popen([*OURS, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
