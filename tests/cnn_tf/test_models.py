@@ -116,8 +116,8 @@ def test_every_smallest_size_is_the_smallest(full):
         return  # none is smaller
     with without_weights():
         cnn_tf.build(full.name, (smallest, smallest, 3), 2)
-    with pytest.raises(PictureVanishes):
-        MODELS[full.name](input_shape=(smallest - 1, 300, 3))
+        with pytest.raises(PictureVanishes):
+            MODELS[full.name](input_shape=(smallest - 1, 300, 3))
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest():
