@@ -13,7 +13,7 @@ demo: .venv/run.stamp   ## everything: set-up, data, training, evaluation, expor
 test: .venv/dev.stamp   ## set-up and tests
 	.venv/bin/python -m pytest
 
-test-deep: .venv/dev.stamp ## the deep networks too, which have more of the same blocks: ten minutes
+test-deep: .venv/dev.stamp ## the other networks too, which have the same blocks: twelve minutes
 	.venv/bin/python -m pytest -m deep
 
 test-elsewhere: .venv/dev.stamp .venv-2.20/stamp ## an export under TensorFlow 2.20, as in the serving image (takes 1.5 GB)

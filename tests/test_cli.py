@@ -16,6 +16,7 @@ from PIL import Image
 from support import CLASS_NAMES, call_cli, cli, pictures, run_cli
 
 from cnn_tf.cli import COMMANDS, GROUPS
+from pipelines.interrupt import asked_to_stop
 
 
 @pytest.fixture
@@ -141,14 +142,15 @@ def test_wrong_places_and_names_are_wrong_use(workplace, arguments):
 @pytest.mark.skipif(not Path("/proc/sys").exists(), reason="needs a folder in which not even root may make one")
 def test_a_place_that_cannot_be_written_is_told_in_one_line(workplace, tmp_path):
     (tmp_path / "runs").symlink_to("/proc/sys")
-    line = one_line(run_cli("train", "-s", "data.validation_examples=0", "--runs", tmp_path / "runs", cwd=workplace), 1)
+    result = call_cli("train", "-s", "data.validation_examples=0", "--runs", tmp_path / "runs", cwd=workplace)
+    line = one_line(result, 1)
     assert "Check the path, its permissions and the space left." in line
 
 
 def test_damaged_files_of_a_run_are_named_with_the_way_out(workplace, tmp_path):
     shutil.copytree(workplace / "runs" / "patterns", tmp_path / "r")
     (tmp_path / "r" / "model.keras").write_bytes(b"PK half")
-    line = one_line(run_cli("evaluate", tmp_path / "r", cwd=workplace), 1)
+    line = one_line(call_cli("evaluate", tmp_path / "r", cwd=workplace), 1)
     assert f"{tmp_path / 'r' / 'model.keras'} is damaged. Delete {tmp_path / 'r'} and train again." in line
 
 
@@ -202,12 +204,21 @@ def test_every_stage_is_a_module_too(workplace, stage):
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_that_is_asked_to_stop_ends_in_order(workplace, tmp_path, asked):
+def test_both_signals_are_a_wish_and_the_second_time_an_order(asked):
+    with asked_to_stop() as stopping:
+        assert not stopping()
+        signal.raise_signal(asked)
+        assert stopping()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(asked)
+
+
+def test_a_training_that_is_asked_to_stop_ends_in_order(workplace, tmp_path):
     command = cli("train", "--runs", tmp_path, "--name", "x", "-s", "epochs=1000", "-s", "data.validation_examples=0")
     with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if "epoch" in line and "loss" in line:
-                process.send_signal(asked)
+                process.terminate()
                 break
         rest = process.stderr.read()
     assert process.returncode == 130

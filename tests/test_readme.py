@@ -42,11 +42,11 @@ def folder(tmp_path_factory):
     from pipelines import manifest
 
     folder = tmp_path_factory.mktemp("readme")
-    data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(300, 1), "test": pictures(50, 2)})
+    data = manifest.from_arrays("fashion_mnist", CLASS_NAMES, {"train": pictures(40, 1), "test": pictures(20, 2)})
     write_data_set(folder / "data" / "fashion_mnist", data)
     for name in ("rose", "tulip"):
         (folder / "photos" / name).mkdir(parents=True)
-        for number, image in enumerate(np.random.default_rng(len(name)).integers(0, 256, (6, 40, 50, 3), np.uint8)):
+        for number, image in enumerate(np.random.default_rng(len(name)).integers(0, 256, (4, 40, 50, 3), np.uint8)):
             Image.fromarray(image).save(folder / "photos" / name / f"{number}.jpg")
     return folder
 

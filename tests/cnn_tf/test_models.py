@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cnn_tf
-from cnn_tf import MODELS
+from cnn_tf import MODELS, resnet, resnet_v2
 from cnn_tf.description import describe, smallest_size, totals
 from cnn_tf.errors import NetworkError, PictureVanishes
 from cnn_tf.options import without_weights
@@ -18,12 +18,17 @@ from cnn_tf.promises import PROMISES
 
 NAMES = list(cnn_tf.MODELS)
 
+# The blocks of resnet50_v1 and resnet50_v2, as many as in resnet101 and resnet152.
+DEEP = {"resnet101_v1", "resnet152_v1", "resnet101_v2", "resnet152_v2"}
+
 
 def trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.deep] * (name in DEEP)) for name in NAMES]
+)
 def full(request):
     """As the paper has it."""
     gc.collect()  # the one before
@@ -59,6 +64,12 @@ def test_parameters_for_the_other_number_of_classes(name):
     with without_weights():
         model = cnn_tf.build(name, num_classes=other)
     assert trainable(model) == getattr(PROMISES[name], f"parameters_{other}")
+
+
+@pytest.mark.parametrize("name", sorted(DEEP))
+def test_the_same_depth_is_the_same_blocks(name):
+    tables = resnet.RESNETS | resnet_v2.RESNETS_V2
+    assert tables[name].num_blocks == tables[name.partition("_")[0]].num_blocks
 
 
 def test_input_and_multiply_adds(full):
@@ -105,8 +116,8 @@ def test_every_smallest_size_is_the_smallest(full):
         return  # none is smaller
     with without_weights():
         cnn_tf.build(full.name, (smallest, smallest, 3), 2)
-    with pytest.raises(PictureVanishes):
-        MODELS[full.name](input_shape=(smallest - 1, 300, 3))
+        with pytest.raises(PictureVanishes):
+            MODELS[full.name](input_shape=(smallest - 1, 300, 3))
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest():
