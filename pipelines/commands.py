@@ -183,7 +183,8 @@ def export(
     xla: Annotated[
         bool,
         typer.Option(
-            "--xla", help="Compile the network with XLA, for each size of batch when it first comes: seconds."
+            "--xla",
+            help="Have XLA compile the network, for each size of batch when it first comes; on CPUs often slower.",
         ),
     ] = False,
     max_accuracy_drop: Annotated[
