@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import cnn_tf
+from cnn_tf.layers import GroupedConv2D
 from pipelines.folding import fold_batch_norm
 
 
@@ -68,7 +69,7 @@ def test_all_kinds_of_layers_and_of_normalizations():
     x = layers.BatchNormalization(scale=False)(x)
     x = layers.DepthwiseConv2D(2, depth_multiplier=2, name="depthwise")(x)
     x = layers.BatchNormalization(epsilon=0.1)(x)
-    x = cnn_tf.layers.GroupedConv2D(6, 2, groups=2, use_bias=False, name="grouped")(x)
+    x = GroupedConv2D(6, 2, groups=2, use_bias=False, name="grouped")(x)
     x = layers.BatchNormalization(center=False)(x)
     x = layers.BatchNormalization()(layers.Dense(3, name="dense")(layers.Flatten()(x)))
     model = as_if_trained(keras.Model(inputs, x))
