@@ -18,6 +18,7 @@ from pipelines.data_commands import DataFolder
 if TYPE_CHECKING:
     from pipelines.manifest import DataSet
     from pipelines.runs import Run
+    from pipelines.worth import Worth
 
 RunsFolder = Annotated[Path, typer.Option("--runs", file_okay=False, help="Folder of run folders.")]
 ModelsFolder = Annotated[Path, typer.Option("--models", file_okay=False, help="Folder of exported models.")]
@@ -30,6 +31,16 @@ class CachePlace(str, enum.Enum):
     MEMORY = "memory"
     DISK = "disk"
     NONE = "none"
+
+
+class Form(str, enum.Enum):
+    """What an exported network is made, see `optimization.VARIANTS`."""
+
+    FLOAT32 = "float32"
+    FOLDED = "folded"
+    FROZEN = "frozen"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
 
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")]
@@ -162,6 +173,26 @@ def export(
     explain: Annotated[
         bool, typer.Option("--explain", help="Add explain: a heat map of what spoke for the best class (HiResCAM).")
     ] = False,
+    optimize: Annotated[
+        Form,
+        typer.Option(
+            help="folded: batch normalization in the layers before it; frozen: that, weights as constants; bfloat16, int8: "
+            "folded, and kernels rounded to a half or a quarter of their size on disk. What it is worth is measured."
+        ),
+    ] = Form.FLOAT32,
+    xla: Annotated[
+        bool,
+        typer.Option(
+            "--xla",
+            help="Have XLA compile the network, for each size of batch when it first comes; on CPUs often slower.",
+        ),
+    ] = False,
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="POINTS", help="Refuse an optimized model that loses more percent points of accuracy."
+        ),
+    ] = 1.0,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
@@ -178,6 +209,9 @@ def export(
         calibrate=calibrate,
         explain=explain,
         licence=licence,
+        optimize=optimize.value,
+        xla=xla,
+        max_accuracy_drop=max_accuracy_drop,
     )
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
@@ -186,12 +220,33 @@ def export(
         f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the Keras model does "
         f"(largest difference {exported.max_difference:.1e})"
     )
+    if exported.worth:
+        print_worth(exported.worth, f"{optimize.value}{', XLA' if xla else ''}")
     if calibration := exported.calibration:
         console.note(
             f"Calibrated: temperature {calibration.temperature:.3f}; expected calibration error on the test split "
             f"{calibration.error_before:.2%} before, {calibration.error_after:.2%} after"
         )
     console.note(f"Published {exported.folder}")
+
+
+def print_worth(worth: Worth, name: str) -> None:
+    """An optimized version, called `name`, beside the float32 one."""
+    from pipelines.reports.figures import percent
+    from pipelines.reports.page import readable_bytes
+
+    table = Table("", name, "float32")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    if worth.accuracy is not None and worth.float32_accuracy is not None:
+        table.add_row(f"accuracy, {worth.split}", percent(worth.accuracy, 2), percent(worth.float32_accuracy, 2))
+    table.add_row("weights", readable_bytes(worth.weight_bytes), readable_bytes(worth.float32_weight_bytes))
+    table.add_row("one picture", f"{worth.ms:.2f} ms", f"{worth.float32_ms:.2f} ms")
+    console.out.print(table)
+    console.out.print(
+        f"Takes {worth.time_ratio:.2f} times as long on this CPU; probabilities differ by at most {worth.max_difference:.2g} "
+        f"on {worth.examples:,} pictures"
+    )
 
 
 def import_weights(

@@ -159,8 +159,19 @@ class ExportConfig(_Section):
     """Divide logits by a temperature, found on the validation pictures, before they become probabilities."""
     explain: bool = False
     """Export the signature explain too, which tells what in a picture spoke for its class."""
+    optimize: str = "float32"
+    """The form that the network gets: a row of `optimization.VARIANTS`."""
+    xla: bool = False
+    """Have the XLA compiler make the network of all signatures but explain, for each size of batch when it first comes."""
+    max_accuracy_drop: float = pydantic.Field(1.0, ge=0)
+    """Percent points of accuracy that an optimized network may lose on the evaluation's pictures."""
     licence: str = "unspecified"
     """The model's, for its card."""
+
+    @property
+    def is_optimized(self) -> bool:
+        """Whether something is done to the network that should be compared with it."""
+        return self.optimize != "float32" or self.xla
 
 
 def resolve(base: TrainConfig, file: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -16,6 +16,7 @@ are guarded in the graph, see `guards`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -58,14 +59,11 @@ def endpoints(
     """By the names of the signatures; probabilities are softmax(logits / temperature)."""
     input_shape = model.input_shape[1:]
     # Signatures call these functions, of which the graph has one each.
-    transform = transforms.decode_and_fit(input_shape, data.fit, data.interpolation)
-    decode_one = in_graph(transform, tf.TensorSpec((), tf.string))
-    guarded = decode_one, tf.TensorSpec(input_shape, tf.uint8), config.max_pixels
-    images = tf.TensorSpec((None, *input_shape), tf.uint8, name="images")
     image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    decode = in_graph(guards.decode_all(*guarded), image_bytes)
+    guarded, decode = _decoding(input_shape, data.fit, data.interpolation, config.max_pixels, image_bytes)
     rank = _rank(class_names, temperature)
-    serve_images: Serve = in_graph(_serve_images(model, rank, config), images)
+    default = serving_default(model, class_names, config, temperature)
+    serve_images = default.serve
 
     def serve_bytes(image_bytes: tf.Tensor) -> Outputs:
         return serve_images(decode(image_bytes))
@@ -87,7 +85,7 @@ def endpoints(
         return {"heat_map": heat_map, "label": ranked["top_labels"][:, 0], "score": ranked["top_scores"][:, 0]}
 
     found = {
-        "serving_default": Endpoint(serve_images, images, lambda pictures: pictures.images),
+        "serving_default": default,
         "serving_bytes": Endpoint(serve_bytes, image_bytes, lambda pictures: pictures.encoded),
         "classify": Endpoint(classify, tf.TensorSpec((None,), tf.string, name="inputs"), _examples),
     }
@@ -98,6 +96,25 @@ def endpoints(
         explain_images = heat_maps(model)
         found[EXPLAIN] = Endpoint(explain, image_bytes, lambda pictures: pictures.encoded)
     return found
+
+
+@functools.lru_cache(maxsize=2)
+def _decoding(
+    input_shape: tuple[int, int, int], fit: str, interpolation: str, max_pixels: int, image_bytes: tf.TensorSpec
+) -> tuple[tuple[Serve, tf.TensorSpec, int], Serve]:
+    """(what `guards` takes, the decoding of a whole batch). To trace it takes seconds, and it is the same for every network."""
+    transform = transforms.decode_and_fit(input_shape, fit, interpolation)
+    guarded = in_graph(transform, tf.TensorSpec((), tf.string)), tf.TensorSpec(input_shape, tf.uint8), max_pixels
+    return guarded, in_graph(guards.decode_all(*guarded), image_bytes)
+
+
+def serving_default(
+    model: keras.Model, class_names: list[str], config: ExportConfig, temperature: float = 1.0
+) -> Endpoint:
+    """That signature alone, which decodes nothing."""
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
+    serve: Serve = in_graph(_serve_images(model, _rank(class_names, temperature), config), images)
+    return Endpoint(serve, images, lambda pictures: pictures.images)
 
 
 def in_graph(function: Callable[[tf.Tensor], Any], spec: tf.TensorSpec) -> Callable[[tf.Tensor], Any]:
@@ -133,10 +150,16 @@ def _rank(class_names: list[str], temperature: float) -> Serve:
 def _serve_images(model: keras.Model, rank: Serve, config: ExportConfig) -> Serve:
     network = with_embeddings(model) if config.embeddings else model
 
+    def run(images: tf.Tensor) -> list[tf.Tensor]:
+        outputs: list[tf.Tensor] = keras.tree.flatten(network(tf.cast(images, tf.float32), training=False))
+        return outputs
+
+    if config.xla:  # which knows no text, so it is for the network alone
+        run = tf.function(run, jit_compile=True, autograph=False)
+
     def serve_images(images: tf.Tensor) -> Outputs:
         # No server checks shapes; this names the wrong one before some inner layer does.
-        images = tf.ensure_shape(images, model.input_shape)
-        logits, *embeddings = keras.tree.flatten(network(tf.cast(images, tf.float32), training=False))
+        logits, *embeddings = run(tf.ensure_shape(images, model.input_shape))
         return {**rank(logits), **({"embeddings": embeddings[0]} if embeddings else {})}
 
     return serve_images

@@ -32,25 +32,29 @@ def evaluate(run: Run, data: DataSet, split_name: str = "test") -> Evaluation:
     model = load_model(run.model)
     shown = run.config.data, model.input_shape[1:]
     logits = predict_logits(make_inference(model), dataset.for_evaluation(split, *shown))
-    losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
-    probabilities = tf.nn.softmax(logits).numpy()
-    evaluation = {
-        "split": split_name,
-        "data": data.fingerprint,
-        "loss": float(tf.reduce_mean(losses)),
-        **measure(split.labels, probabilities.argmax(axis=1), data.class_names),
-    }
+    evaluation = judge(split_name, split.labels, logits, data)
     write_report(
         run.report,
         title=f"{run.config.model} on {data.name}",
         history=run.history,
         evaluation=evaluation,
-        mistakes=worst_mistakes(split.labels, probabilities, dataset.decoded(split, *shown)),
+        mistakes=worst_mistakes(split.labels, tf.nn.softmax(logits).numpy(), dataset.decoded(split, *shown)),
         facts=_facts(run, data, model),
     )
     # Last, so that an evaluation that is there has its report beside it.
     files.write(run.evaluation, json.dumps(evaluation, indent=2) + "\n")
     return evaluation
+
+
+def judge(split_name: str, labels: npt.NDArray[Any], logits: tf.Tensor, data: DataSet) -> Evaluation:
+    """What a network's logits, (N, classes), on a split of `data` are worth. labels: (N,) class indices."""
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    return {
+        "split": split_name,
+        "data": data.fingerprint,
+        "loss": float(tf.reduce_mean(losses)),
+        **measure(labels, np.argmax(logits, axis=1), data.class_names),
+    }
 
 
 def measure(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], class_names: list[str]) -> Evaluation:

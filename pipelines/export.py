@@ -5,6 +5,8 @@ A version is published only if it answers, loaded afresh, as the Keras model doe
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,18 +16,22 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipelines import checksums, dataset, files, model_card, releases, saved_model, warmup
+from pipelines import checksums, dataset, files, model_card, releases, saved_model, warmup, worth
 from pipelines.calibration import Calibration, calibrate
 from pipelines.config import DataConfig, ExportConfig
-from pipelines.endpoints import EXPLAIN, Endpoint, Pictures, endpoints, in_graph
+from pipelines.endpoints import EXPLAIN, Endpoint, Pictures, endpoints, in_graph, serving_default
 from pipelines.errors import ExportRefused, UsageError
+from pipelines.evaluate import Evaluation
 from pipelines.explain import heat_maps
 from pipelines.features import with_embeddings
 from pipelines.manifest import DataSet, Split
+from pipelines.optimization import PLAIN, VARIANTS, Optimized, optimize
 from pipelines.runs import Run
 from pipelines.train import load_model
+from pipelines.worth import Unseen, Worth
 
 DEFAULTS = ExportConfig()
+# Of the largest value of an output, or of 1 if that is smaller.
 TOLERANCE = 1e-4
 # Heat maps are divided by their largest value, and with it the rounding errors; one part in a hundred nobody sees.
 TOLERANCES = {EXPLAIN: 1e-2}
@@ -43,6 +49,8 @@ class Export:
     examples: int
     signatures: tuple[str, ...]
     calibration: Calibration | None
+    worth: Worth | None
+    """Of an optimized version."""
 
 
 class Expected(NamedTuple):
@@ -68,8 +76,8 @@ def export(
     examples: how many pictures the exported model is checked on: their files as the data set has them, through the model's
     own preprocessing, against the Keras model on what the evaluation's pipeline makes of them.
 
-    Raises UsageError for an unfinished run, a version that exists or what cannot be calibrated; ExportRefused if the check
-    fails.
+    Raises UsageError for an unfinished run, a version that exists or what cannot be calibrated or compared; ExportRefused
+    if the check fails, or an optimized model is less accurate than allowed.
     """
     run.require_complete()
     run.require_classes(data)
@@ -78,27 +86,48 @@ def export(
     if base_path.exists() and not base_path.is_dir():
         raise UsageError(f"{base_path} must be a folder, for model versions. Received: a file.")
     _choose_version(base_path, version)  # tells of a wrong one before the work
-    model = load_model(run.model)
-    calibration = calibrate(run, data, model) if config.calibrate else None
+    trained = optimize(load_model(run.model), PLAIN)
+    model = trained.model
+    optimized, is_exact = optimize(model, config.optimize), VARIANTS[config.optimize].is_exact
+    unseen = worth.unseen(run, data, labelled=not is_exact) if config.is_optimized else None
+    calibration = calibrate(run, data, optimized.model) if config.calibrate else None
     temperature = calibration.temperature if calibration else 1.0
-    signatures = endpoints(model, run.config.data, data.class_names, config, temperature)
+    traced = _trace(
+        optimized, lambda: endpoints(optimized.model, run.config.data, data.class_names, config, temperature)
+    )
+    signatures = traced.signatures
     pictures = read_pictures(data.held_out.take(slice(examples)), run.config.data, model.input_shape[1:])
-    expected = expect(model, pictures.images, data.class_names, config, temperature)
+    expected = expect(model if is_exact else optimized.model, pictures.images, data.class_names, config, temperature)
+    evaluation, measured = run.read_evaluation(), None
     with files.lock(base_path):
         version = _choose_version(base_path, version)
         with files.folder_aside(base_path / str(version)) as aside:
-            _write(model, signatures, aside)
+            _write(traced, aside)
             saved_model.require_portable(graph := saved_model.read(aside))
             first = Pictures(pictures.images[:1], pictures.encoded[:1])
             warmup.write(aside, name, {key: {made.spec.name: made.request(first)} for key, made in signatures.items()})
             difference = check(signatures, aside, pictures, expected)
+            if unseen is not None:
+                measured, evaluation = _compare(trained, optimized, aside, unseen, config)
             card = model_card.describe(
-                aside, graph, run, model, data, name=name, version=version, config=config, calibration=calibration
+                aside,
+                graph,
+                run,
+                model,
+                data,
+                name=name,
+                version=version,
+                config=config,
+                calibration=calibration,
+                evaluation=evaluation,
+                worth=measured,
             )
             model_card.write(aside, card)
             checksums.write_manifest(aside)
     releases.write_config(models)
-    return Export(base_path / str(version), version, difference, len(pictures.images), tuple(signatures), calibration)
+    return Export(
+        base_path / str(version), version, difference, len(pictures.images), tuple(signatures), calibration, measured
+    )
 
 
 def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, int]) -> Pictures:
@@ -122,13 +151,40 @@ def _choose_version(base_path: Path, version: int | None) -> int:
     return version
 
 
-def _write(model: keras.Model, signatures: dict[str, Endpoint], folder: Path) -> None:
+class _Traced(NamedTuple):
+    signatures: dict[str, Endpoint]
+    functions: dict[str, Callable[..., Any]]
+    variables: list[tf.Variable]
+
+
+def _trace(network: Optimized, make: Callable[[], dict[str, Endpoint]]) -> _Traced:
+    """The signatures that `make` makes of the network, with its weights as they are stored."""
+    with network.stored():
+        signatures = make()
+        functions = {name: in_graph(endpoint.serve, endpoint.spec) for name, endpoint in signatures.items()}
+    return _Traced(signatures, functions, network.variables)
+
+
+def _compare(
+    trained: Optimized, optimized: Optimized, version: Path, unseen: Unseen, config: ExportConfig
+) -> tuple[Worth, Evaluation | None]:
+    """What the version is worth beside a float32 one, and its evaluation. Raises ExportRefused."""
+    config, class_names = config.model_copy(update={"xla": False}), unseen.data.class_names
+    # What a killed process leaves of it, the next lock clears.
+    with tempfile.TemporaryDirectory(prefix=files.ASIDE, dir=version.parent) as folder:
+        plain = _trace(trained, lambda: {"serving_default": serving_default(trained.model, class_names, config)})
+        _write(plain, Path(folder))
+        found, evaluation = worth.measure(unseen, version, optimized, Path(folder), trained)
+    worth.require_accuracy(found, config.optimize, config.max_accuracy_drop)
+    return found, evaluation
+
+
+def _write(traced: _Traced, folder: Path) -> None:
     # Variables and signatures. Keras' own archive adds all layers as objects, which no server reads.
     module = tf.Module()
-    module.variables_of_the_model = [variable.value for variable in model.variables]
-    traced = {name: in_graph(endpoint.serve, endpoint.spec) for name, endpoint in signatures.items()}
+    module.variables_of_the_model = traced.variables
     try:
-        tf.saved_model.save(module, str(folder), signatures=traced)
+        tf.saved_model.save(module, str(folder), signatures=traced.functions)
     except tf.errors.OpError as error:
         raise OSError(f"The model could not be written: {' '.join(error.message.split())}") from error
 
@@ -150,7 +206,12 @@ def expect(
     return Expected(outputs, [class_names[index].encode() for index in probabilities.argmax(axis=1)])
 
 
-def check(signatures: dict[str, Endpoint], folder: Path, pictures: Pictures, expected: Expected) -> float:
+def check(
+    signatures: dict[str, Endpoint],
+    folder: Path,
+    pictures: Pictures,
+    expected: Expected,
+) -> float:
     """Loads the version in `folder` afresh; the largest difference of its answers on `pictures` to what is expected.
 
     Raises ExportRefused if a difference is above 1e-4 (explain: 1e-2), the best class's name is another, or a picture is
@@ -167,12 +228,12 @@ def check(signatures: dict[str, Endpoint], folder: Path, pictures: Pictures, exp
                 f"The exported signature {name} refuses the data set's own pictures: {reason}"
             ) from error
         answer = {key: value.numpy() for key, value in answer.items()}
-        difference, tolerance = _difference(answer, expected), TOLERANCES.get(name, TOLERANCE)
+        difference, most = _difference(answer, expected), TOLERANCES.get(name, TOLERANCE)
         # Not "above": a NaN is above nothing.
-        if not difference <= tolerance:
+        if not difference <= most:
             raise ExportRefused(
                 f"The exported signature {name} differs from the trained model by {difference:.2g} on its pictures. "
-                f"Expected at most {tolerance:g}. Nothing was published."
+                f"Expected at most {most:g}. Nothing was published."
             )
         labels = answer[LABELS.get(name, "top_labels")].reshape(len(expected.labels), -1)
         if labels[:, 0].tolist() != expected.labels:
@@ -182,10 +243,15 @@ def check(signatures: dict[str, Endpoint], folder: Path, pictures: Pictures, exp
 
 
 def _difference(answer: dict[str, npt.NDArray[Any]], expected: Expected) -> float:
-    """The largest, NaN if there is one."""
+    """The largest of all outputs, each in parts of its largest value if that is above 1; NaN if there is one."""
     compared = [(answer[name], output) for name, output in expected.outputs.items() if name in answer]
-    # Of scores, an answer has the best alone.
-    return float(np.max([np.abs(given - output[tuple(map(slice, given.shape))]).max() for given, output in compared]))
+
+    def parts(given: npt.NDArray[Any], output: npt.NDArray[Any]) -> float:
+        # Of scores, an answer has the best alone.
+        difference = np.abs(given - output[tuple(map(slice, given.shape))]).max()
+        return float(difference / max(1.0, np.abs(output).max()))
+
+    return float(np.max([parts(given, output) for given, output in compared]))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a card is read without them
     from pipelines.config import ExportConfig
     from pipelines.manifest import DataSet
     from pipelines.saved_model import Graph
+    from pipelines.worth import Worth
 
 FOLDER = Path("assets.extra")
 JSON_FILE, MARKDOWN_FILE = FOLDER / "model_card.json", FOLDER / "model_card.md"
@@ -53,9 +54,14 @@ def describe(
     name: str,
     version: int,
     config: ExportConfig,
+    evaluation: dict[str, Any] | None = None,
     calibration: Calibration | None = None,
+    worth: Worth | None = None,
 ) -> Card:
-    """The card of the model `name`, whose SavedModel is in `folder` with this graph; `model` is the trained one of `run`."""
+    """The card of the model `name`, whose SavedModel is in `folder` with this graph; `model` is the trained one of `run`.
+
+    evaluation: of the exported one; worth: what it is beside the trained one, if optimized.
+    """
     height, width, channels = model.input_shape[1:]
     facts = run.environment
     versions = environment(run.config.seed)
@@ -71,8 +77,9 @@ def describe(
         # Imported weights were trained on what their file alone knows.
         "data": {"name": data.name, "fingerprint": facts["data"]} if "data" in facts else None,
         "weights": facts.get("weights"),
-        "evaluation": _evaluation(run),
+        "evaluation": _evaluation(evaluation),
         "calibration": dataclasses.asdict(calibration) if calibration else None,
+        "optimization": _optimization(config, worth) if worth else None,
         "limits": {
             "height": height,
             "width": width,
@@ -129,9 +136,15 @@ def _count(weights: Sequence[Any]) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def _evaluation(run: Run) -> dict[str, Any] | None:
+def _optimization(config: ExportConfig, worth: Worth) -> dict[str, Any]:
+    from pipelines.optimization import VARIANTS
+
+    facts = {"name": config.optimize, "description": VARIANTS[config.optimize].description, "xla": config.xla}
+    return {**facts, **dataclasses.asdict(worth), "accuracy_drop": worth.accuracy_drop}
+
+
+def _evaluation(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
     kept = ("split", "examples", "data", "accuracy", "loss", "per_class")
-    evaluation = run.read_evaluation()
     return None if evaluation is None else {key: evaluation[key] for key in kept if key in evaluation}
 
 

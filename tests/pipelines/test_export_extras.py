@@ -13,7 +13,7 @@ from support import load_servable
 
 import cnn_tf
 from cnn_tf import options
-from pipelines import calibration, dataset, export, features, guards, model_card
+from pipelines import calibration, checksums, commands, dataset, export, features, guards, model_card, optimization
 from pipelines.config import ExportConfig
 from pipelines.errors import ExportRefused
 from pipelines.runs import Run
@@ -27,7 +27,8 @@ def run(workplace):
 
 @pytest.fixture(scope="module")
 def model(run):
-    return load_model(run.model)
+    """What is exported: the trained one, its kernels rounded to int8."""
+    return optimization.optimize(load_model(run.model), "int8").model
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def noisy(data_set):
 
 @pytest.fixture(scope="module")
 def exported(run, noisy, tmp_path_factory):
-    config = ExportConfig(embeddings=True, lenient=True, calibrate=True, explain=True, max_pixels=28 * 28)
+    extras = {"embeddings": True, "lenient": True, "calibrate": True, "explain": True}
+    config = ExportConfig(optimize="int8", **extras, max_pixels=28 * 28)
     return export.export(run, noisy, tmp_path_factory.mktemp("models"), "m", version=7, examples=4, config=config)
 
 
@@ -183,3 +185,45 @@ def test_a_map_is_averaged_over_space():
     maps = keras.Model(network.input, network.get_layer("stage3_2_relu").output)(images)
     np.testing.assert_allclose(embeddings, maps.numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(logits, network(images))
+
+
+def test_it_answers_as_the_rounded_network_and_what_that_loses_is_known(exported, signatures, model, run, noisy):
+    split = noisy.splits["test"]
+    shown = export.read_pictures(split, run.config.data, (28, 28, 1))
+    answer = signatures["serving_default"](images=shown.images)
+    np.testing.assert_allclose(answer["logits"], model(shown.images), atol=1e-4)
+    right = np.mean(np.argmax(answer["logits"], axis=1) == split.labels)
+    difference = np.abs(tf.nn.softmax(answer["logits"]) - tf.nn.softmax(load_model(run.model)(shown.images))).max()
+    assert exported.worth.accuracy == pytest.approx(right)
+    assert exported.worth.max_difference == pytest.approx(difference, rel=0.01)
+    assert 0 < difference < 0.05
+    assert exported.worth.accuracy_drop == pytest.approx(0, abs=1)
+
+
+def test_it_is_small_and_whole(exported, workplace):
+    plain = workplace / "models" / "patterns" / "1"
+
+    def weights(folder):
+        return sum(file.stat().st_size for file in (folder / "variables").iterdir())
+
+    assert weights(exported.folder) < 0.35 * weights(plain)
+    assert checksums.findings(exported.folder) == []
+
+
+def test_the_card_tells_its_worth_and_its_own_evaluation(exported):
+    card = model_card.read(exported.folder)
+    told = card["optimization"]
+    assert (told["name"], told["xla"], told["split"], told["examples"]) == ("int8", False, "test", 120)
+    assert told["accuracy"] == card["evaluation"]["accuracy"] == exported.worth.accuracy
+    assert told["float32_weight_bytes"] / told["weight_bytes"] > 3
+    assert min(told["ms"], told["float32_ms"], told["time_ratio"]) > 0
+    page = (exported.folder / model_card.MARKDOWN_FILE).read_text()
+    assert "## Optimization\n\n`int8`: batch normalization folded" in page
+    assert f"In turns it took {told['time_ratio']:.2f} times as long." in page
+
+
+def test_the_command_prints_a_table(exported, capsys):
+    commands.print_worth(exported.worth, "int8")
+    printed = capsys.readouterr().out
+    assert "accuracy, test" in printed
+    assert "times as long on this CPU" in printed

@@ -51,7 +51,9 @@ def test_an_evaluation_is_in_it_with_the_data_it_was_on(version, data_set, workp
     model = load_model(run.model)
     config = ExportConfig(licence="MIT", max_pixels=10_000)
     graph = saved_model.read(version)
-    card = model_card.describe(version, graph, run, model, data_set, name="m", version=3, config=config)
+    card = model_card.describe(
+        version, graph, run, model, data_set, name="m", version=3, config=config, evaluation=run.read_evaluation()
+    )
     assert (card["evaluation"]["accuracy"], card["evaluation"]["data"], card["licence"]) == (0.75, "1234", "MIT")
     page = model_card.markdown(card)
     assert page.startswith(
