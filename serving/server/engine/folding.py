@@ -34,7 +34,7 @@ def fold(frozen: Frozen, signatures: Signatures, checked: Sequence[str], *, bflo
     for node in frozen.graph.node:
         node.device = node.device or grappler.CPU
     frozen.graph = _simplified(frozen.graph, calls, signatures, bfloat16=bfloat16)
-    _cast_weights(frozen)
+    _compute_weights(frozen)
 
 
 def _simplified(
@@ -150,11 +150,7 @@ class _Folder:
         return int(kernel.shape[-2] if layer.attr["transpose_b"].b else kernel.shape[-1])
 
     def _constant(self, edge: str) -> Array | None:
-        node = self._nodes.get(edge)
-        if node is None or node.op != "Const" or node.attr["dtype"].type == tf.string.as_datatype_enum:
-            return None
-        value: Array = tf.make_ndarray(node.attr["value"].tensor)
-        return value
+        return _constant(self._nodes.get(edge))
 
     def _add_constant(self, name: str, value: Array) -> str:
         while name in self._nodes:
@@ -172,19 +168,45 @@ def _is_last_axis(value: Array, layer: node_def_pb2.NodeDef) -> bool:
     return 1 <= value.ndim <= rank and value.shape[-1] == value.size
 
 
-def _cast_weights(frozen: Frozen) -> None:
-    """Does casts of weights, which mixed precision adds, once instead of in each call."""
-    for node in frozen.graph.node:
-        if node.op == "Cast" and node.input[0] in frozen.weights:
-            dtype = tf.as_dtype(node.attr["DstT"].type)
-            frozen.weights[node.name] = frozen.weights[node.input[0]].astype(dtype.as_numpy_dtype)
-            node.op = "Placeholder"
-            node.attr.clear()
-            node.attr["dtype"].type = dtype.as_datatype_enum
-            del node.input[:]
+def _compute_weights(frozen: Frozen) -> None:
+    """Does once, instead of in each call, casts of weights and their products with constants.
+
+    Mixed precision adds casts; weights that are stored in eight bits become numbers by both.
+    """
+    nodes = {node.name: node for node in frozen.graph.node}
+    todo = [node for node in frozen.graph.node if node.op in ("Cast", "Mul")]
+    while left := [node for node in todo if not _compute_weight(node, nodes, frozen.weights)]:
+        if len(left) == len(todo):
+            break
+        todo = left
     used = {node_of(edge) for node in frozen.graph.node for edge in node.input}
     for name in [name for name in frozen.weights if name not in used]:
         del frozen.weights[name]
+    frozen.weight_bytes = sum(weight.nbytes for weight in frozen.weights.values())
+
+
+def _compute_weight(
+    node: node_def_pb2.NodeDef, nodes: dict[str, node_def_pb2.NodeDef], weights: dict[str, Array]
+) -> bool:
+    """Makes a weight of a node that is computed from weights and constants alone; False if it is not."""
+    found = [weights.get(edge, _constant(nodes.get(edge))) for edge in node.input]
+    values = [value for value in found if value is not None]
+    if len(values) < len(found) or weights.keys().isdisjoint(node.input):
+        return False
+    dtype = tf.as_dtype(node.attr["DstT" if node.op == "Cast" else "T"].type)
+    weights[node.name] = np.multiply(*values) if node.op == "Mul" else values[0].astype(dtype.as_numpy_dtype)
+    node.op = "Placeholder"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype.as_datatype_enum
+    del node.input[:]
+    return True
+
+
+def _constant(node: node_def_pb2.NodeDef | None) -> Array | None:
+    if node is None or node.op != "Const" or node.attr["dtype"].type == tf.string.as_datatype_enum:
+        return None
+    value: Array = tf.make_ndarray(node.attr["value"].tensor)
+    return value
 
 
 def computes_with_weights(frozen: Frozen) -> bool:

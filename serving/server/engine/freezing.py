@@ -47,6 +47,7 @@ class Frozen:
     values: set[str] = field(default_factory=set)
     """Nodes of `graph` that were variables or large constants."""
     weight_bytes: int = 0
+    """Of those that the graph runs with; known once it is folded."""
 
 
 def freeze(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef, signatures: Signatures) -> Frozen:
@@ -62,7 +63,6 @@ def freeze(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef, signatures: Sign
     values = variables.read(path, meta_graph, [node for node in graph.node if node.op in VARIABLE_OPS])
     frozen = Frozen(graph_pb2.GraphDef(versions=graph.versions, library=graph.library))
     _replace_variables(graph, values, frozen)
-    frozen.weight_bytes = sum(weight.nbytes for weight in frozen.weights.values())
     return frozen
 
 

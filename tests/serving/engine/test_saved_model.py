@@ -80,6 +80,23 @@ def test_what_is_optimised_can_be_switched_off(network):
     engine.close()
 
 
+def test_weights_stored_in_eight_bits_are_scaled_once(tmp_path):
+    random = np.random.default_rng(0)
+    levels = tf.Variable(random.integers(-127, 128, (3, 3, 96, 96), np.int8))
+    step = tf.Variable(random.uniform(0.001, 0.01, 96).astype(np.float32))
+
+    @saved_models.using(levels, step)
+    def network(x):
+        return {"y": tf.nn.relu(tf.nn.conv2d(x, tf.cast(levels, tf.float32) * step, 1, "SAME"))}
+
+    path = saved_models.save(tmp_path / "1", serving_default=(network, tf.TensorSpec((None, 8, 8, 96), name="x")))
+    engine = load(path, EngineOptions())
+    assert engine.summary.startswith("frozen")
+    assert {"Cast", "Mul"}.isdisjoint(operation.type for operation in engine._session.graph.get_operations())
+    np.testing.assert_allclose(run(engine, X)[0], plain(path, X)[0], rtol=1e-5, atol=1e-5)
+    engine.close()
+
+
 def test_empty_batch_is_answered(engine):
     assert run(engine, X[:0])[0].shape == (0, 5)
 
