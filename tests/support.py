@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -95,6 +96,19 @@ def run_cli(*arguments: str | Path, cwd: Path, timeout: float = 280) -> subproce
     return subprocess.run(cli(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
+@contextmanager
+def logging_kept() -> Iterator[logging.Logger]:
+    """Gives the root logger; after the block, which may configure it, logging is as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield root
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 def call_cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """What `run_cli` gives, without a process, which takes seconds to import TensorFlow: for what is told before the work."""
     from cnn_tf.cli import main
@@ -104,7 +118,7 @@ def call_cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
     before = Path.cwd()
     os.chdir(cwd)
     try:
-        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        with logging_kept(), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             main(words)
     except SystemExit as done:
         code = done.code

@@ -88,14 +88,22 @@ class Manager:
             raise errors.InvalidArgument("ModelSpec has no name specified.")
         model = self._models.get(name)
         if label is not None:
-            version = model.labels.get(label) if model else None
-            if version is None:
-                raise errors.InvalidArgument(f"Unrecognized servable version label: {label}")
+            return self._borrow_by_label(model, name, label)
         lent = model.borrow(version) if model else None
         if lent is None:
-            asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-            raise errors.NotFound(f"Servable not found for request: {asked}")
+            raise _not_found(name, version)
         return lent
+
+    def _borrow_by_label(self, model: ServedModel | None, name: str, label: str) -> Lent:
+        version = None
+        while model is not None and (moved := model.labels.get(label)) != version:
+            version = moved
+            if version is not None and (lent := model.borrow(version)) is not None:
+                return lent
+            # Not there, or the label was moved and its former version unloaded between the two lines.
+        if version is None:
+            raise errors.InvalidArgument(f"Unrecognized servable version label: {label}")
+        raise _not_found(name, version)
 
     lend = borrow
 
@@ -160,6 +168,11 @@ class Manager:
     def _load(self, name: str, version: int, path: Path) -> Servable:
         with self._load_slots:
             return self._load_servable(name, version, path)
+
+
+def _not_found(name: str, version: int | None) -> errors.NotFound:
+    asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return errors.NotFound(f"Servable not found for request: {asked}")
 
 
 def _require_available(models: Sequence[ServedModel]) -> None:

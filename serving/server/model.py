@@ -294,12 +294,18 @@ class ServedModel:
 
     def _unload_one(self) -> bool:
         """Unloads the lowest version that is not wanted, once there is something to take over; returns whether it did."""
-        unwanted = self._available.keys() - self._wanted.keys()
+        unwanted = self._available.keys() - self._wanted.keys() - self._left_soon()
         takes_over = bool(self._available.keys() & self._wanted.keys())
         if not unwanted or not (takes_over or not self._wanted or len(unwanted) > 1):
             return False
         self._unload(self._versions[min(unwanted)])
         return True
+
+    def _left_soon(self) -> set[int]:
+        """Versions that labels point at until the ones that these shall move to are available."""
+        with self._lock:
+            wanted = self.config.labels if self.config else {}
+            return {version for label, version in self.labels.items() if wanted.get(label, version) != version}
 
     def _unload(self, entry: Version) -> None:
         loaded, entry.loaded = entry.loaded, None

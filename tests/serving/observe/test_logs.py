@@ -10,6 +10,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import logging_kept
 
 from serving.server import logs
 
@@ -24,12 +25,8 @@ def record(message: str, *, level: int = logging.INFO, error: Exception | None =
 @pytest.fixture
 def root_logger():
     """Logging as it was before, after a test that configures it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield root
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_kept() as root:
+        yield root
 
 
 def test_json_is_one_object_a_line():
