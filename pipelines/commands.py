@@ -188,16 +188,25 @@ def export(
         ),
     ] = False,
     max_accuracy_drop: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, metavar="POINTS", help="Refuse an optimized model that loses more percent points of accuracy."
+            min=0,
+            metavar="POINTS",
+            help="Refuse an optimized model that loses more percent points of accuracy.",
+            show_default="1",
         ),
-    ] = 1.0,
+    ] = None,
 ) -> None:
     """Publish a trained model as models/NAME/VERSION for TensorFlow Serving, once it is proved to answer alike.
 
     Example: cnn-tf export fashion_mnist --version 3
     """
+    from pipelines.errors import UsageError
+
+    if max_accuracy_drop is not None and optimize is Form.FLOAT32 and not xla:
+        raise UsageError(
+            "--max-accuracy-drop goes with --optimize or --xla: nothing else changes a network's accuracy."
+        )
     trained, examples = _open(run, runs, data)
     from pipelines import export as stage
     from pipelines.config import ExportConfig
@@ -211,13 +220,14 @@ def export(
         licence=licence,
         optimize=optimize.value,
         xla=xla,
-        max_accuracy_drop=max_accuracy_drop,
+        **({} if max_accuracy_drop is None else {"max_accuracy_drop": max_accuracy_drop}),
     )
     model = trained.folder.resolve().name if name is None else name
     exported = stage.export(trained, examples, models, model, version, config=config)
     kind = "random" if trained.config.data.source is None else "real"
+    network = "Keras model" if exported.is_exact else "Keras model with weights rounded alike"
     console.note(
-        f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the Keras model does "
+        f"Checked on {exported.examples} {kind} pictures: {', '.join(exported.signatures)} answer as the {network} does "
         f"(largest difference {exported.max_difference:.1e})"
     )
     if exported.worth:

@@ -51,6 +51,8 @@ class Export:
     calibration: Calibration | None
     worth: Worth | None
     """Of an optimized version."""
+    is_exact: bool
+    """Whether it answers as the trained network does; else as that does with rounded weights."""
 
 
 class Expected(NamedTuple):
@@ -125,9 +127,8 @@ def export(
             model_card.write(aside, card)
             checksums.write_manifest(aside)
     releases.write_config(models)
-    return Export(
-        base_path / str(version), version, difference, len(pictures.images), tuple(signatures), calibration, measured
-    )
+    published, checked = base_path / str(version), len(pictures.images)
+    return Export(published, version, difference, checked, tuple(signatures), calibration, measured, is_exact)
 
 
 def read_pictures(split: Split, data: DataConfig, input_shape: tuple[int, int, int]) -> Pictures:

@@ -151,7 +151,8 @@ def _require(remote: Remote, folder: str, wanted: list[File]) -> None:
     if (sizes := remote.sizes(folder)) != {file.path: file.size for file in wanted}:
         wrong = sorted({*sizes.items()} ^ {(file.path, file.size) for file in wanted})
         raise PublishFailed(
-            f"{remote.url(folder)} does not hold what was sent: see {wrong[0][0]}. Remove it, and publish anew."
+            f"{remote.url(folder)} does not hold what was sent: see {wrong[0][0]}. Unless this version is being published "
+            "from elsewhere too, remove it, and publish anew."
         )
 
 

@@ -206,7 +206,8 @@ def publish(
         done = publish(base_path / str(version), name, to, verify=verify, dry_run=dry_run, callback=callback)
     size = filesize.decimal(done.size)
     if not done.missing:
-        console.note(f"{done.url} is there already, as it was exported: {done.files} files, {size}")
+        alike = "as it was exported" if verify else "by the sizes of its files, whose content was not compared"
+        console.note(f"{done.url} is there already, {alike}: {done.files} files, {size}")
     else:
         typer.echo(f"{'would publish' if dry_run else 'published'} {done.url}: {done.files} files, {size}")
 

@@ -49,7 +49,9 @@ class Location:
 
     @classmethod
     def parse(cls, text: str) -> Location:
-        """From a path or a URL such as gs://bucket/folder. Raises UsageError if nothing can read such a URL."""
+        """From a path or a URL such as gs://bucket/folder. Raises UsageError if it is empty or nothing can read such a URL."""
+        if not text:
+            raise UsageError('Expected a path or a URL. Received: nothing; "." is this folder.')
         try:
             fs, path = fsspec.core.url_to_fs(text)
         except ImportError as error:

@@ -49,6 +49,12 @@ def serve(optimized, **settings):
     )
 
 
+def test_a_loss_is_allowed_only_where_there_may_be_one():
+    answer = call_cli("export", "patterns", "--max-accuracy-drop", "0.5", cwd=".")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "--max-accuracy-drop goes with --optimize or --xla" in answer.stderr
+
+
 def test_the_command_offers_all_there_are():
     assert [form.value for form in commands.Form] == list(VARIANTS)
     answer = call_cli("export", "patterns", "--optimize", "int4", cwd=".")

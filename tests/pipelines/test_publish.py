@@ -260,6 +260,7 @@ def test_the_command_publishes_the_stable_version_or_the_newest(version, store):
     code, out, err = command("--version", "1")
     assert (code, out) == (0, "")
     assert err.startswith(f"objects://{TARGET} is there already, as it was exported: 8 files, ")
+    assert "there already, by the sizes of its files" in command("--version", "1", "--no-verify")[2]
     (version / "more").touch()
     code, _, err = command()
     assert code == 1
@@ -269,6 +270,7 @@ def test_the_command_publishes_the_stable_version_or_the_newest(version, store):
 @pytest.mark.parametrize(
     ("place", "code", "message"),
     [
+        ("", 2, 'Expected a path or a URL. Received: nothing; "." is this folder.'),
         ("nothing://bucket", 2, "Protocol not known: nothing"),
         ("s3://bucket", 2, "needs a package that is not installed: pip install s3fs"),
         ("memory://models/file", 1, "cannot be written"),

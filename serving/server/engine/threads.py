@@ -30,7 +30,7 @@ LESS_THROUGHPUT = 0.8
 # From here on an operation is worth sharing, and a second session costs memory that matters.
 LARGE_WEIGHTS = 16 * 2**20
 SLOW_SECONDS = 0.004
-# A call that takes so long is not measured again, nor with more rows.
+# What takes so long is tried neither with other threads nor with more rows.
 LONG_SECONDS = 0.25
 # Batches to try, within this time; and what is said of a model that it does not suffice for.
 BATCHES = (1, 8, 32)
@@ -106,13 +106,9 @@ def _fastest(trial: Trial, everything: int) -> Choice:
 
 
 def _seconds(function: Function, arrays: Sequence[Array]) -> float:
-    """Of the fastest call; the first, which sets things up, is not counted unless it takes long."""
-    start = time.perf_counter()
+    """Of the fastest call; the first is not counted, since it sets things up, and compiles what XLA is to run."""
     function(*arrays)
-    now = time.perf_counter()
-    if now - start > LONG_SECONDS:
-        return now - start
-    best, end = float("inf"), now + SECONDS
+    best, end = float("inf"), time.perf_counter() + SECONDS
     while True:
         start = time.perf_counter()
         function(*arrays)
@@ -177,5 +173,9 @@ def told(choice: Choice) -> str:
     intra_op = (
         f"{choice.intra_op} intra-op {threads}" if choice.intra_op else "threads as the session's configuration says"
     )
-    seconds = f", {1000 * choice.seconds:.3g} ms a call" if choice.seconds is not None else ""
+    seconds = f", {_milliseconds(choice.seconds)} ms a call" if choice.seconds is not None else ""
     return f"{intra_op} x {choice.slots} {calls} at once{seconds}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f}" if seconds >= 0.1 else f"{1000 * seconds:.3g}"
