@@ -254,8 +254,8 @@ def print_worth(worth: Worth, name: str) -> None:
     table.add_row("one picture", f"{worth.ms:.2f} ms", f"{worth.float32_ms:.2f} ms")
     console.out.print(table)
     console.out.print(
-        f"Takes {worth.time_ratio:.2f} times as long on this CPU; probabilities differ by at most {worth.max_difference:.2g} "
-        f"on {worth.examples:,} pictures"
+        f"Takes {worth.time_ratio:.2f} times as long on this CPU in the median turn; probabilities differ by at most "
+        f"{worth.max_difference:.2g} on {worth.examples:,} pictures"
     )
 
 

@@ -219,7 +219,7 @@ def test_the_card_tells_its_worth_and_its_own_evaluation(exported):
     assert min(told["ms"], told["float32_ms"], told["time_ratio"]) > 0
     page = (exported.folder / model_card.MARKDOWN_FILE).read_text()
     assert "## Optimization\n\n`int8`: batch normalization folded" in page
-    assert f"In turns it took {told['time_ratio']:.2f} times as long." in page
+    assert f"Run in turns, it took {told['time_ratio']:.2f} times as long in the median turn." in page
 
 
 def test_the_command_prints_a_table(exported, capsys):
