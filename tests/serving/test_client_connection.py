@@ -165,7 +165,8 @@ class Slow:
         if len(self.asked) > self.times:
             return self.then(request, context)
         ended = threading.Event()
-        context.add_callback(ended.set)
+        if not context.add_callback(ended.set):  # it was cancelled before this thread had its turn
+            ended.set()
         ended.wait(60)
         self.cancelled.release()
         return echo(request, context)

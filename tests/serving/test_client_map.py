@@ -192,15 +192,19 @@ class Hanging:
 
     def __init__(self):
         self.waiting = self.gone = 0
+        self._lock = threading.Lock()
 
     def __call__(self, request, context):
         if 0 in wire.to_array(pb.PredictRequest.FromString(request).inputs["x"]):
             return echo(request, context)
         ended = threading.Event()
-        context.add_callback(ended.set)
-        self.waiting += 1
+        if not context.add_callback(ended.set):  # it was cancelled before this thread had its turn
+            ended.set()
+        with self._lock:
+            self.waiting += 1
         ended.wait(60)
-        self.gone += 1
+        with self._lock:
+            self.gone += 1
         return echo(request, context)
 
 

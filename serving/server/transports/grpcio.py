@@ -97,7 +97,7 @@ def _handler(method: Unary | Streaming) -> grpc.RpcMethodHandler:
 
 def _unary(method: Unary) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def behaviour(request: bytes, context: grpc.ServicerContext) -> bytes:
-        call = _call(context)
+        call = call_of(context)
         replies: list[bytes | errors.ServingError] = []
         replied = threading.Lock()
         replied.acquire()
@@ -117,7 +117,8 @@ def _unary(method: Unary) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     return behaviour
 
 
-def _call(context: grpc.ServicerContext) -> Call:
+def call_of(context: grpc.ServicerContext) -> Call:
+    """What gRPC knows of the request that it hands over, which may be over already."""
     seconds = context.time_remaining()
     metadata = {
         key: value if isinstance(value, str) else value.decode("latin-1")
@@ -127,7 +128,8 @@ def _call(context: grpc.ServicerContext) -> Call:
         peer=_peer(context.peer()), deadline=None if seconds is None else time.monotonic() + seconds, metadata=metadata
     )
     # Also called when the call ends well; nobody asks it any more then.
-    context.add_callback(call.cancel)
+    if not context.add_callback(call.cancel):
+        call.cancel()
     return call
 
 
@@ -159,7 +161,7 @@ class _Outgoing:
 
 def _streaming(method: Streaming) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
     def behaviour(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        call, stream = _call(context), _Outgoing()
+        call, stream = call_of(context), _Outgoing()
         call.on_cancel(stream.close)
         threading.Thread(target=_read, args=(method, requests, call, stream), name="grpc-stream", daemon=True).start()
         for message in stream:
