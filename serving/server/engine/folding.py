@@ -100,7 +100,7 @@ class _Folder:
         """Multiplies the layer's kernel so that output channel i is `factor[i]` times what it was; False if it cannot."""
         name = node_of(layer.input[1])
         kernel = self._frozen.weights.get(name) if name in self._frozen.weights else self._constant(name)
-        if kernel is None or self._readers[name] != 1 or layer.attr["transpose_b"].b or kernel.dtype != factor.dtype:
+        if kernel is None or self._readers[name] != 1 or _is_transposed(layer) or kernel.dtype != factor.dtype:
             return False
         channels = kernel.shape[-2:] if layer.op == "DepthwiseConv2dNative" else kernel.shape[-1:]
         if int(np.prod(channels)) != factor.size:
@@ -139,7 +139,7 @@ class _Folder:
             node = self._nodes.get(node.input[0])
         if node is None or node.op not in LAYERS or self._readers[node.name] != 1 or node.name not in self._checked:
             return None
-        return node if node.attr["data_format"].s in (b"NHWC", b"") else None
+        return node if node.op == "MatMul" or node.attr["data_format"].s in (b"NHWC", b"") else None
 
     def _channels(self, layer: node_def_pb2.NodeDef) -> int:
         kernel = self._frozen.weights.get(node_of(layer.input[1]))
@@ -147,7 +147,7 @@ class _Folder:
             kernel = self._constant(layer.input[1])
         if kernel is None:
             return -1
-        return int(kernel.shape[-2] if layer.attr["transpose_b"].b else kernel.shape[-1])
+        return int(kernel.shape[-2] if _is_transposed(layer) else kernel.shape[-1])
 
     def _constant(self, edge: str) -> Array | None:
         return _constant(self._nodes.get(edge))
@@ -160,6 +160,11 @@ class _Folder:
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         self._nodes[name] = node
         return name
+
+
+def _is_transposed(layer: node_def_pb2.NodeDef) -> bool:
+    # To read an attribute is to make it; with one that an operation does not know, TensorFlow rewrites nothing to bfloat16.
+    return layer.op == "MatMul" and bool(layer.attr["transpose_b"].b)
 
 
 def _is_last_axis(value: Array, layer: node_def_pb2.NodeDef) -> bool:

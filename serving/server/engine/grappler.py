@@ -27,6 +27,8 @@ def simplify(graph: graph_pb2.GraphDef, signatures: Signatures, *, bfloat16: boo
     rewrites.min_graph_nodes = -1
     if bfloat16:
         rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+        # Fused operations in bfloat16 no graph takes from outside; a session makes them for itself.
+        rewrites.remapping = rewriter_config_pb2.RewriterConfig.OFF
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
     for name, signature in signatures.items():
         meta_graph.signature_def[name].CopyFrom(signature)

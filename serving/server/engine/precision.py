@@ -1,8 +1,10 @@
-"""Whether the processor computes in bfloat16 itself."""
+"""Whether the processor computes in bfloat16 itself, and whether a graph does."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from tensorflow.core.framework import graph_pb2, types_pb2
 
 FLAGS = frozenset({"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"})
 
@@ -18,3 +20,13 @@ def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         if name.strip() in ("flags", "Features"):
             return bool(FLAGS & set(value.split()))
     return False
+
+
+def is_mixed(graph: graph_pb2.GraphDef) -> bool:
+    """Whether TensorFlow's optimizer has made it compute in bfloat16: where it fails, it only logs that."""
+    return any(
+        attribute.type == types_pb2.DT_BFLOAT16
+        for node in graph.node
+        if node.op not in ("Cast", "Placeholder", "Const")
+        for attribute in node.attr.values()
+    )

@@ -173,13 +173,16 @@ def _optimised(frozen: Frozen, model: _Model) -> SavedModelEngine:
         raise NotOptimisableError("no signature could be tried: record warm-up requests")
     frozen.graph = grappler.pruned(frozen.graph, grappler.tensors(parts))
     folding.fold(frozen, parts, checked, bfloat16=bfloat16)
-    optimise_again = folding.computes_with_weights(frozen)
+    bfloat16 = bfloat16 and precision.is_mixed(frozen.graph)
+    optimise_again = bfloat16 or folding.computes_with_weights(frozen)
     graph = freezing.build(frozen)
     crooked = Crooked(frozen.graph)
 
     def open_session(intra_op: int) -> Any:
         config = sessions.config(model.options, intra_op)
         config.graph_options.rewrite_options.disable_meta_optimizer = not optimise_again
+        # TensorFlow optimizes only a graph that is whole.
+        config.graph_options.place_pruned_graph = not optimise_again
         return tf.compat.v1.Session(graph=graph, config=config)
 
     engine, choice = _with_threads(open_session, model, crooked, frozen.weight_bytes)
@@ -200,7 +203,7 @@ def _precision_note(options: EngineOptions, bfloat16: bool) -> str:
     if bfloat16:
         return ", bfloat16"
     if options.mixed_precision:
-        return ", float32: bfloat16 needs a frozen model and a processor with avx512_bf16 or amx_bf16"
+        return ", float32: bfloat16 needs a model that can be frozen and rewritten and a processor with avx512_bf16 or amx_bf16"
     return ""
 
 

@@ -12,7 +12,7 @@ from saved_models import joinable, run
 from tensorflow.core.protobuf import config_pb2
 
 from serving import errors
-from serving.server.engine import EngineOptions, load
+from serving.server.engine import EngineOptions, load, precision
 
 X = np.random.default_rng(1).normal(size=(3, 8, 8, 96)).astype(np.float32)
 
@@ -223,6 +223,15 @@ def test_bfloat16_is_told_of(network):
     engine = load(network, EngineOptions(mixed_precision="bfloat16"))
     assert "bfloat16" in engine.summary
     np.testing.assert_allclose(run(engine, X)[0], plain(network, X)[0], rtol=0.05, atol=0.05)
+    engine.close()
+
+
+def test_bfloat16_is_computed_with(network, monkeypatch):
+    """With or without instructions for it: an answer that is exact was computed in float32."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    engine = load(network, EngineOptions(mixed_precision="bfloat16"))
+    answer, exact = run(engine, X)[0], plain(network, X)[0]
+    assert 1e-4 < np.abs(answer - exact).max() / np.abs(exact).max() < 0.05
     engine.close()
 
 
