@@ -1,7 +1,7 @@
 """A generator of gRPC requests at given times, whether or not earlier ones are answered.
 
-python -m benchmarks.open_loop ADDRESS PATH BODY even|random RATE SECONDS writes a line for each request: its latency in
-milliseconds, from the time at which it was due, so that what the generator sends late is not hidden; nan if it failed.
+python -m benchmarks.open_loop ADDRESS PATH BODY even|random RATE SECONDS writes a line for each request: when it was due, in
+seconds from the start, and its latency in milliseconds from then on, so that what is sent late is not hidden; nan if it failed.
 
 One connection, and no more of HTTP/2 than a server of ours or of grpcio needs, so that it takes a quarter of a core for 4,000
 requests a second; h2load needs a process for each 300.
@@ -113,8 +113,8 @@ class Connection:
                 del self._unsent[: self._socket.send(self._unsent)]
 
 
-def latencies(connection: Connection, due: list[float]) -> list[float]:
-    """Seconds from when each request was due until it was answered; NaN if it failed. Raises ConnectionError."""
+def answers(connection: Connection, due: list[float]) -> list[tuple[float, float]]:
+    """When each request was due, and the seconds from then until it was answered; NaN if it failed. Raises ConnectionError."""
     waiting: dict[int, float] = {}
     found = []
     begin = time.perf_counter()
@@ -127,7 +127,7 @@ def latencies(connection: Connection, due: list[float]) -> list[float]:
         pause = max(due[sent] - (time.perf_counter() - begin), 0.0) if sent < len(due) else WAIT_SECONDS
         for number, is_good in connection.answered(pause):
             since = waiting.pop(number)
-            found.append(time.perf_counter() - begin - since if is_good else math.nan)
+            found.append((since, time.perf_counter() - begin - since if is_good else math.nan))
         if now > due[-1] + WAIT_SECONDS:
             raise ConnectionError(f"{len(waiting)} requests were not answered")
     return found
@@ -136,8 +136,8 @@ def latencies(connection: Connection, due: list[float]) -> list[float]:
 def main() -> None:
     address, path, body, kind, rate, seconds = sys.argv[1:]
     connection = Connection(address, path, Path(body).read_bytes())
-    for latency in latencies(connection, due_times(kind, float(rate), float(seconds))):
-        print(f"{latency * 1000:.3f}")
+    for since, latency in answers(connection, due_times(kind, float(rate), float(seconds))):
+        print(f"{since:.6f} {latency * 1000:.3f}")
 
 
 if __name__ == "__main__":
