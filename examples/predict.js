@@ -5,9 +5,18 @@ const grpc = require('@grpc/grpc-js')
 const protoLoader = require('@grpc/proto-loader')
 
 const [address, model, picture] = process.argv.slice(2)
+if (!picture) {
+  console.error('node examples/predict.js localhost:8500 fashion_mnist boot.png')
+  process.exit(2)
+}
+if (!fs.existsSync(picture)) {
+  console.error(`${picture}: no such file`)
+  process.exit(1)
+}
 
-const includeDirs = [path.dirname(__dirname)] // prediction_service.proto imports from there
-const protos = protoLoader.loadSync('examples/prediction_service.proto', { includeDirs, enums: String })
+const proto = path.join(__dirname, 'prediction_service.proto')
+const includeDirs = [path.dirname(__dirname)] // it imports from there
+const protos = protoLoader.loadSync(proto, { includeDirs, enums: String })
 const { PredictionService } = grpc.loadPackageDefinition(protos).tensorflow.serving
 
 const client = new PredictionService(address, grpc.credentials.createInsecure())

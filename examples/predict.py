@@ -4,6 +4,8 @@ import sys
 
 from serving.client import PredictClient, ServingError
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 address, model, picture = sys.argv[1:]
 
 with PredictClient(address, model, timeout=5) as client:
@@ -11,6 +13,8 @@ with PredictClient(address, model, timeout=5) as client:
         prediction = client.predict(picture)
     except ServingError as error:
         sys.exit(f"{error.code.name}: {error.message}")
+    except OSError as error:
+        sys.exit(str(error))
 
 for label, probability in prediction.top(3):
     print(f"{probability:6.1%}  {label}")

@@ -7,9 +7,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 address, model, picture = sys.argv[1:]
 
-encoded = base64.b64encode(Path(picture).read_bytes()).decode()
+try:
+    encoded = base64.b64encode(Path(picture).read_bytes()).decode()
+except OSError as error:
+    sys.exit(str(error))
 question = {"signature_name": "serving_bytes", "instances": [{"b64": encoded}]}
 request = urllib.request.Request(f"{address}/v1/models/{model}:predict", json.dumps(question).encode())
 
@@ -18,6 +23,8 @@ try:
         (prediction,) = json.load(response)["predictions"]
 except urllib.error.HTTPError as error:
     sys.exit(json.load(error)["error"])
+except OSError as error:
+    sys.exit(f"{address}: {error}")
 
 for label, probability in zip(prediction["top_labels"][:3], prediction["top_scores"], strict=False):
     print(f"{probability:6.1%}  {label}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,15 @@ def ask(program, server, *words):
     rest = server.rest_url.partition("/v1/")[0]
     address = rest if program in {"predict_rest.py", "predict.sh"} else server.grpc_address
     command = [*RUN_BY[Path(program).suffix], str(EXAMPLES / program), address, *map(str, words)]
-    return subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=100)
+    return run(command)
+
+
+def run(command):
+    return subprocess.run(command, cwd=tempfile.gettempdir(), capture_output=True, text=True, timeout=100)
+
+
+def is_one_line(result):
+    return result.returncode and len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -57,6 +66,23 @@ def test_the_class_is_told(server, picture, program):
     result = ask(program, server, "patterns", path)
     assert result.returncode == 0, result.stderr
     assert label in result.stdout
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_without_arguments_it_says_how_it_is_called(program):
+    skip_without_what_it_needs(program)
+    result = run([*RUN_BY[Path(program).suffix], str(EXAMPLES / program)])
+    assert is_one_line(result)
+    assert f"{program} " in result.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_picture_that_is_not_there_is_named(server, tmp_path, program):
+    result = ask(program, server, "patterns", tmp_path / "none.png")
+    assert result.returncode
+    assert "none.png" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert "\n    at " not in result.stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -72,6 +98,7 @@ def test_one_bad_picture_of_many(server, picture, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     result = ask("predict_async.py", server, "patterns", path, bad, path)
+    assert result.returncode == 1
     first, second, third = result.stdout.splitlines()
     assert first == third
     assert first.startswith(f"{path}: {label} (")
