@@ -17,7 +17,7 @@ from cnn_tf import console
 HELP = """From a folder of pictures to a TensorFlow Serving endpoint.
 
 The main job at once is `cnn-tf demo`; step by step it is prepare, train, evaluate, export, serve, predict.
-Each command has its own --help with an example. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C.
+Each command has its own --help with an example. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from rich.console import Console
 
-# Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 broken pipe (128 + the signal).
+# Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, by SIGTERM too, 141 broken pipe (128 + the signal).
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 # Plain: names of files and classes may look like markup.
@@ -27,7 +30,7 @@ def note(text: str) -> None:
 
 
 def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = False) -> Callable[Parameters, Result]:
-    """The same command, whose exceptions become one line and an exit code.
+    """The same command, whose exceptions become one line and an exit code. SIGTERM ends it as Ctrl-C does.
 
     An exception says by its attribute `exit_code` that it is foreseen; any other is a fault of ours.
 
@@ -37,7 +40,8 @@ def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = Fal
     @functools.wraps(command)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            return command(*args, **kwargs)
+            with _sigterm_as_ctrl_c():
+                return command(*args, **kwargs)
         except KeyboardInterrupt:
             note("Interrupted. Nothing is half-written; the same command goes on from here.")
             sys.exit(INTERRUPTED)
@@ -51,6 +55,19 @@ def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = Fal
             sys.exit(getattr(error, "exit_code", FAILED))
 
     return wrapper
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Both raise KeyboardInterrupt: what lies aside is removed, and what was begun with others is ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(error: Exception) -> None:

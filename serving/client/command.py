@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,12 +111,7 @@ def _save(
 ) -> bool:
     """In files, as they come. Returns whether any failed, now or before."""
     pictures.require_pictures(paths)
-    with (
-        _sigterm_as_ctrl_c(),
-        saving.output(output) as answered,
-        saving.failures(failures) as refused,
-        connect() as client,
-    ):
+    with saving.output(output) as answered, saving.failures(failures) as refused, connect() as client:
         signature = "" if dry_run else pictures.find_signature(client)
         if not dry_run:
             answered.open()
@@ -140,16 +133,6 @@ def _save(
         rate = f" ({now:,} now, {now / seconds:,.0f} a second)" if now else " (all done before)"
         console.print(_printable(f"{job.classified:,} pictures in {output}{told}{rate}."), soft_wrap=True)
     return bool(job.failed)
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Both end the block with KeyboardInterrupt: what was answered is written, requests under way are cancelled."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(count: int, done: int = 0) -> None:

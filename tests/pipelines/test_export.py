@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import struct
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def test_a_model_that_answers_differently_is_refused(check, run):
         model.get_layer("logits").bias.assign_add([change, 0, 0])
         with pytest.raises(ExportRefused, match=f"differs from the trained model {message}"):
             check(model, CLASS_NAMES)
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_an_export_that_is_asked_to_stop_leaves_nothing(workplace, tmp_path, asked):
+    command = [sys.executable, "-m", "cnn_tf", "export", "patterns", "--models", tmp_path]
+    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: list((tmp_path / "patterns").glob(".aside-*/*")))
+        process.send_signal(asked)
+        assert "Interrupted. Nothing is half-written" in process.stderr.read()
+    assert process.returncode == 130
+    assert [path.name for path in tmp_path.glob("patterns/*")] == [".lock"]
 
 
 def test_a_killed_export_leaves_no_version_and_the_next_one_is_one_above_the_highest(
