@@ -252,6 +252,8 @@ def print_worth(worth: Worth, name: str) -> None:
         table.add_row(f"accuracy, {worth.split}", percent(worth.accuracy, 2), percent(worth.float32_accuracy, 2))
     table.add_row("weights", readable_bytes(worth.weight_bytes), readable_bytes(worth.float32_weight_bytes))
     table.add_row("one picture", f"{worth.ms:.2f} ms", f"{worth.float32_ms:.2f} ms")
+    if worth.folded_layers is not None:
+        table.add_row("batch normalizations folded", str(worth.folded_layers or "there are none"), "")
     console.out.print(table)
     console.out.print(
         f"Takes {worth.time_ratio:.2f} times as long on this CPU in the median turn; probabilities differ by at most "

@@ -111,20 +111,9 @@ def export(
             difference = check(signatures, aside, pictures, expected)
             if unseen is not None:
                 measured, evaluation = _compare(trained, optimized, aside, unseen, config)
-            card = model_card.describe(
-                aside,
-                graph,
-                run,
-                model,
-                data,
-                name=name,
-                version=version,
-                config=config,
-                calibration=calibration,
-                evaluation=evaluation,
-                worth=measured,
-            )
-            model_card.write(aside, card)
+            origin = model_card.Origin(run, model, data, config)
+            findings = model_card.Findings(evaluation, calibration, measured)
+            model_card.write(aside, model_card.describe(aside, graph, name, version, origin, findings))
             checksums.write_manifest(aside)
     releases.write_config(models)
     published, checked = base_path / str(version), len(pictures.images)

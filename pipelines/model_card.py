@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 import yaml
@@ -44,25 +44,29 @@ def write(folder: Path, card: Card) -> None:
     (folder / MARKDOWN_FILE).write_text(markdown(card), encoding="utf-8")
 
 
-def describe(
-    folder: Path,
-    graph: Graph,
-    run: Run,
-    model: keras.Model,
-    data: DataSet,
-    *,
-    name: str,
-    version: int,
-    config: ExportConfig,
-    evaluation: dict[str, Any] | None = None,
-    calibration: Calibration | None = None,
-    worth: Worth | None = None,
-) -> Card:
-    """The card of the model `name`, whose SavedModel is in `folder` with this graph; `model` is the trained one of `run`.
+class Origin(NamedTuple):
+    """What a version is made of."""
 
-    evaluation: of the exported one; worth: what it is beside the trained one, if optimized.
-    """
-    height, width, channels = model.input_shape[1:]
+    run: Run
+    network: keras.Model
+    """As the run trained it."""
+    data: DataSet
+    config: ExportConfig
+
+
+class Findings(NamedTuple):
+    """What was measured of a version."""
+
+    evaluation: dict[str, Any] | None = None
+    calibration: Calibration | None = None
+    worth: Worth | None = None
+    """What it is beside the trained network, if it is optimized."""
+
+
+def describe(folder: Path, graph: Graph, name: str, version: int, origin: Origin, findings: Findings) -> Card:
+    """The card of a version of the model `name`, whose SavedModel is in `folder` with this graph."""
+    run, network, data, config = origin
+    height, width, channels = network.input_shape[1:]
     facts = run.environment
     versions = environment(run.config.seed)
     return {
@@ -71,15 +75,15 @@ def describe(
         "exported": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "licence": config.licence,
         "architecture": run.config.model,
-        "parameters": _count(model.weights),
-        "trainable_parameters": _count(model.trainable_weights),
+        "parameters": _count(network.weights),
+        "trainable_parameters": _count(network.trainable_weights),
         "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         # Imported weights were trained on what their file alone knows.
         "data": {"name": data.name, "fingerprint": facts["data"]} if "data" in facts else None,
         "weights": facts.get("weights"),
-        "evaluation": _evaluation(evaluation),
-        "calibration": dataclasses.asdict(calibration) if calibration else None,
-        "optimization": _optimization(config, worth) if worth else None,
+        "evaluation": _evaluation(findings.evaluation),
+        "calibration": dataclasses.asdict(findings.calibration) if findings.calibration else None,
+        "optimization": _optimization(config, findings.worth) if findings.worth else None,
         "limits": {
             "height": height,
             "width": width,

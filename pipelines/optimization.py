@@ -77,6 +77,8 @@ class Optimized(NamedTuple):
     """What those functions read; empty if weights are constants of the graph."""
     weight_bytes: int
     """As they are stored."""
+    folded_layers: int | None = None
+    """How many batch normalizations are gone; None: all were to stay."""
 
 
 def optimize(model: keras.Model, name: str) -> Optimized:
@@ -98,7 +100,7 @@ def optimize(model: keras.Model, name: str) -> Optimized:
     if not variant.is_frozen:
         written = {key: weight.as_variables() for key, weight in written.items()}
     variables = [part for weight in written.values() for part in weight.parts if isinstance(part, tf.Variable)]
-    return Optimized(folded, lambda: _Stored(written), variables, weight_bytes)
+    return Optimized(folded, lambda: _Stored(written), variables, weight_bytes, len(model.layers) - len(folded.layers))
 
 
 class Written(NamedTuple):

@@ -75,7 +75,8 @@ def publish(
     dry_run: only looks what is there.
     callback: is told how many bytes were sent and read, of how many.
 
-    Raises ReleaseRefused if something else has the place, PublishFailed if it cannot be read or written; DataDamaged.
+    Raises ReleaseRefused if something else has the place, UsageError for a place that is only read, PublishFailed if it cannot
+    be read or written; DataDamaged.
     """
     remote, wanted = Remote(place, callback or Callback()), in_order(folder)
     target = f"{name}/{folder.name}"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import filesize
@@ -34,7 +34,10 @@ Force = Annotated[bool, typer.Option("--force", help="Do it whatever the checks 
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="models/NAME/VERSION, or models/NAME for all versions.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="models/NAME/VERSION, or a folder of versions or of models."),
+    ],
 ) -> None:
     """Compare every file of exported versions with its checksum; a line for each finding, and exit code 1 if there is one.
 
@@ -58,14 +61,21 @@ def _versions(path: Path) -> list[Path]:
     """The version folders that are meant. Raises UsageError."""
     from pipelines.errors import UsageError
 
-    if below := [entry for entry in path.glob("*") if entry.name.isdecimal() and entry.is_dir()]:
-        return sorted(below, key=lambda entry: int(entry.name))
+    if below := _versions_of(path):
+        return below
     if path.is_dir() and path.resolve().name.isdecimal():
         return [path]
+    if below := [version for model in sorted(path.glob("*")) for version in _versions_of(model)]:
+        return below
     raise UsageError(
-        f"Expected a version such as models/NAME/3, or a model that has some. Received: {path}, "
-        f"{'which has none' if path.is_dir() else 'which is no folder'}."
+        f"Expected a version such as models/NAME/3, a model that has some, or a folder of models. Received: {path}, "
+        f"{'which has no version' if path.is_dir() else 'which is no folder'}."
     )
+
+
+def _versions_of(model: Path) -> list[Path]:
+    below = [entry for entry in model.glob("*") if entry.name.isdecimal() and entry.is_dir()]
+    return sorted(below, key=lambda entry: int(entry.name))
 
 
 def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> None:
@@ -79,7 +89,7 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
     releases.require_model(base_path)
     released = releases.read(base_path)
     served = releases.served(base_path, released)
-    table = Table("version", "labels", "served", "accuracy", "pictures", "data", "exported")
+    table = Table("version", "labels", "served", "accuracy", "pictures", "data", "form", "exported")
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
     for version in releases.versions(base_path):
@@ -92,9 +102,17 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
             f"{evaluation['accuracy']:.2%}" if "accuracy" in evaluation else "–",
             f"{evaluation['examples']:,}" if "examples" in evaluation else "–",
             str(evaluation.get("data", "–"))[:8],
+            _form(card),
             card.get("exported", "–"),
         )
     console.out.print(table)
+
+
+def _form(card: dict[str, Any]) -> str:
+    """What --optimize and --xla made of the network."""
+    if not (optimization := card.get("optimization")):
+        return "float32" if card else "–"
+    return f"{optimization['name']}{', XLA' if optimization['xla'] else ''}"
 
 
 def promote(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,41 @@ from pathlib import Path
 from fsspec.callbacks import Callback
 
 from pipelines import checksums, files
-from pipelines.errors import PublishFailed
+from pipelines.errors import PublishFailed, UsageError
 from pipelines.sources.location import Location
 
 # Protocols whose `mv` renames a folder as a whole. In all others, object stores, each key appears by itself.
 RENAMING = {"file", "ftp", "hdfs", "sftp", "smb", "webhdfs"}
+# Protocols of places that are only read.
+READ_ONLY = {"data", "github", "http", "https", "tar", "zip"}
 
 
 @dataclass(frozen=True)
 class Remote:
-    """The place, in which paths are relative and '/'-separated. Every method raises PublishFailed."""
+    """The place, in which paths are relative and '/'-separated. Every method raises PublishFailed.
+
+    Raises UsageError from the constructor for a place that can only be read.
+    """
 
     place: Location
     callback: Callback
     """Is told how many bytes were sent and read."""
 
+    def __post_init__(self) -> None:
+        if not READ_ONLY.isdisjoint(self._protocols):
+            raise UsageError(
+                f"Expected a place that can be written to, such as gs://bucket/models. Received: {self.place.text}."
+            )
+
     @property
     def renames(self) -> bool:
         """Whether a folder can be renamed as a whole."""
+        return not RENAMING.isdisjoint(self._protocols)
+
+    @property
+    def _protocols(self) -> Sequence[str]:
         protocol = self.place.fs.protocol
-        return not RENAMING.isdisjoint([protocol] if isinstance(protocol, str) else protocol)
+        return [protocol] if isinstance(protocol, str) else protocol
 
     def url(self, path: str) -> str:
         """Of a file or folder, for people."""
@@ -87,9 +102,11 @@ class Remote:
         try:
             yield
         except Exception as error:  # each backend of fsspec has exceptions of its own
+            advice = "Check the address, the credentials and the rights; the same command goes on from here."
+            if isinstance(error, FileNotFoundError):  # it was there a moment ago
+                advice = "If this version is being published from elsewhere too, let that end. " + advice
             raise PublishFailed(
-                f"{self.url(path)} cannot be {done}: {type(error).__name__}: {' '.join(str(error).split())}. "
-                "Check the address, the credentials and the rights; the same command goes on from here."
+                f"{self.url(path)} cannot be {done}: {type(error).__name__}: {' '.join(str(error).split())}. {advice}"
             ) from error
 
 

@@ -52,6 +52,8 @@ class Worth:
     float32_ms: float
     time_ratio: float
     """How many times as long as the float32 version it takes; the median of many turns."""
+    folded_layers: int | None
+    """How many batch normalizations became part of the layers before them; None: all were to stay."""
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -102,6 +104,7 @@ def measure(
         ms=times.ms,
         float32_ms=times.stable_ms,
         time_ratio=times.ratio,
+        folded_layers=optimized.folded_layers,
     )
     return worth, evaluation
 

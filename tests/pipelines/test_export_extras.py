@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -218,12 +219,15 @@ def test_the_card_tells_its_worth_and_its_own_evaluation(exported):
     assert told["float32_weight_bytes"] / told["weight_bytes"] > 3
     assert min(told["ms"], told["float32_ms"], told["time_ratio"]) > 0
     page = (exported.folder / model_card.MARKDOWN_FILE).read_text()
+    assert told["folded_layers"] > 0
+    assert f"| Batch normalizations folded | {told['folded_layers']} | |" in page
     assert "## Optimization\n\n`int8`: batch normalization folded" in page
     assert f"Run in turns, it took {told['time_ratio']:.2f} times as long in the median turn." in page
 
 
 def test_the_command_prints_a_table(exported, capsys):
-    commands.print_worth(exported.worth, "int8")
+    commands.print_worth(dataclasses.replace(exported.worth, folded_layers=0), "int8")
     printed = capsys.readouterr().out
     assert "accuracy, test" in printed
     assert "times as long on this CPU" in printed
+    assert re.search("normalizations folded .* there are none", printed)

@@ -48,12 +48,10 @@ def test_an_evaluation_is_in_it_with_the_data_it_was_on(version, data_set, workp
     run = Run(shutil.copytree(workplace / "runs" / "patterns", tmp_path / "run"))
     measured = evaluate.measure(np.array([0, 1, 2, 2]), np.array([0, 1, 2, 1]), CLASS_NAMES)
     run.evaluation.write_text(json.dumps({"split": "test", "data": "1234", "loss": 0.5, **measured}))
-    model = load_model(run.model)
     config = ExportConfig(licence="MIT", max_pixels=10_000)
-    graph = saved_model.read(version)
-    card = model_card.describe(
-        version, graph, run, model, data_set, name="m", version=3, config=config, evaluation=run.read_evaluation()
-    )
+    origin = model_card.Origin(run, load_model(run.model), data_set, config)
+    findings = model_card.Findings(run.read_evaluation())
+    card = model_card.describe(version, saved_model.read(version), "m", 3, origin, findings)
     assert (card["evaluation"]["accuracy"], card["evaluation"]["data"], card["licence"]) == (0.75, "1234", "MIT")
     page = model_card.markdown(card)
     assert page.startswith(

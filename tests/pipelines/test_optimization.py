@@ -71,6 +71,8 @@ def test_the_graph_computes_what_is_promised(network, pictures, name, lost):
     optimized = optimize(network, name)
     answer = serve(optimized).functions["serving_default"](pictures)["logits"]
     np.testing.assert_allclose(answer, optimized.model(pictures), atol=1e-5)
+    normalizations = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    assert optimized.folded_layers == (None if name == "float32" else normalizations)
     difference = np.abs(answer - network(pictures).numpy()).max()
     assert difference < lost
     assert VARIANTS[name].is_exact or difference > 1e-5
@@ -150,7 +152,7 @@ def test_what_loses_too_much_accuracy_is_refused(run, data_set, tmp_path):
 
 @pytest.mark.parametrize(("most", "is_refused"), [(2.0, True), (2.5, False), (100.0, False)])
 def test_how_much_accuracy_may_be_lost(most, is_refused):
-    lossy = worth.Worth(1000, "test", 0.875, 0.9, 0.2, 100, 400, 1.0, 2.0, 0.5)
+    lossy = worth.Worth(1000, "test", 0.875, 0.9, 0.2, 100, 400, 1.0, 2.0, 0.5, 0)
     if is_refused:
         with pytest.raises(ExportRefused, match="2.50 percent points less. Expected at most 2 "):
             worth.require_accuracy(lossy, "int8", most)

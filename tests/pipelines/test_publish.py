@@ -274,6 +274,7 @@ def test_the_command_publishes_the_stable_version_or_the_newest(version, store):
         ("nothing://bucket", 2, "Protocol not known: nothing"),
         ("s3://bucket", 2, "needs a package that is not installed: pip install s3fs"),
         ("memory://models/file", 1, "cannot be written"),
+        ("data:,x", 2, "Expected a place that can be written to, such as gs://bucket/models. Received: data:,x."),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(version, monkeypatch, place, code, message):

@@ -28,10 +28,12 @@ def test_verify_tells_each_finding_in_a_line(models):
     whole = run_cli("verify", "models/patterns/1", cwd=models.parent)
     assert (whole.returncode, whole.stdout) == (0, "")
     assert whole.stderr == "models/patterns/1: as it was exported\n"
-    damaged = run_cli("verify", "models/patterns", cwd=models.parent)
-    assert damaged.returncode == 1
-    [line] = damaged.stdout.splitlines()
-    assert line.startswith(f"models/patterns/2: {DATA} has SHA-256 ")
+    for path in ("models/patterns", "models"):
+        damaged = run_cli("verify", path, cwd=models.parent)
+        assert damaged.returncode == 1
+        [line] = damaged.stdout.splitlines()
+        assert line.startswith(f"models/patterns/2: {DATA} has SHA-256 ")
+        assert damaged.stderr == whole.stderr
 
 
 def test_the_server_refuses_a_version_that_fails(models):
@@ -41,7 +43,7 @@ def test_the_server_refuses_a_version_that_fails(models):
     assert f"{DATA} has SHA-256" in " ".join((answer.stdout + answer.stderr).split())
 
 
-@pytest.mark.parametrize("path", ["nowhere", "models", "models/models.config"])
+@pytest.mark.parametrize("path", ["nowhere", ".", "models/models.config"])
 def test_verify_wants_a_version_or_a_model(models, path):
     (models / "models.config").touch()
     answer = run_cli("verify", path, cwd=models.parent)
@@ -66,6 +68,7 @@ def test_a_release_from_the_list_to_the_prune(models):
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
     assert code == 0
     assert [row[:3] for row in rows] == [["1", "stable", "yes"], ["2", "", "yes"]]
+    assert [row[6] for row in rows] == ["float32", "float32"]
     assert release("prune", "patterns", "--keep", "1") == (0, "", "Nothing to remove.")
     assert release("promote", "nothing", "1")[0] == 2
     assert "A model's name" in release("list", "../models/patterns")[2]
