@@ -26,6 +26,7 @@ import psutil
 
 from benchmarks.serving_models import Request
 
+# Of probabilities; that of sums of bfloat16 is another.
 TOLERANCE = 1e-3
 SAMPLE_SECONDS = 0.2
 TIMEOUT = 10.0
@@ -51,14 +52,17 @@ def require_generator() -> None:
 
 
 class Target:
-    """A running server: where it is, the request for it, its process, and what it should answer."""
+    """A running server: where it is, the request for it, its process, and what it should answer, within `tolerance`."""
 
-    def __init__(self, address: str, request: Request, pid: int, expected: np.ndarray) -> None:
+    def __init__(
+        self, address: str, request: Request, pid: int, expected: np.ndarray, tolerance: float = TOLERANCE
+    ) -> None:
         self.address = address
         self.request = request
         self.pid = pid
         self._process = psutil.Process(pid)
         self._expected = expected
+        self._tolerance = tolerance
 
     @contextmanager
     def asking(self) -> Iterator[Callable[[], bool]]:
@@ -76,7 +80,7 @@ class Target:
 
     def _is_right(self, answer: Any) -> bool:
         answer = np.asarray(answer, np.float32).reshape(-1)
-        return answer.shape == self._expected.shape and bool(np.abs(answer - self._expected).max() < TOLERANCE)
+        return answer.shape == self._expected.shape and bool(np.abs(answer - self._expected).max() < self._tolerance)
 
     def cpu_seconds(self) -> float:
         """Of the server and its children, so far."""

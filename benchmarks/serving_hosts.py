@@ -19,11 +19,12 @@ import grpc
 import numpy as np
 
 from benchmarks import serving_models
-from benchmarks.load import Target
+from benchmarks.load import TOLERANCE, Target
 from benchmarks.peers import Peer
 from serving.server import process
 
 START_SECONDS = 120.0
+BFLOAT16_TOLERANCE = 0.1
 
 
 @contextmanager
@@ -46,7 +47,8 @@ def ours(
     with process.running(arguments, program) as server:
         request = serving_models.rest_request(name) if rest else serving_models.grpc_request(name)
         address = server.rest_url.removeprefix("http://").partition("/")[0] if rest else server.grpc_address
-        target = Target(address, request, server.process.pid, expected)
+        tolerance = BFLOAT16_TOLERANCE if "--mixed_precision=bfloat16" in flags else TOLERANCE
+        target = Target(address, request, server.process.pid, expected, tolerance)
         _wait(target, server.process)
         yield target
 
