@@ -17,12 +17,14 @@ TOLERANCE = 1e-4
 def rowwise(signature: meta_graph_pb2.SignatureDef, tried: Probe | None, function: Function) -> frozenset[str]:
     """The output tensors whose rows depend on the same row of the inputs alone.
 
-    Tried on two rows, together and alone. Without a probe of two different rows none is: a model of which nothing is known,
-    and whose answers might mix the requests of different clients, runs each request by itself.
+    Tried on two rows, together and alone, by `function` itself, which may be less exact than what the probe's answers are from.
+    Without a probe of two different rows none is: a model of which nothing is known, and whose answers might mix the requests
+    of different clients, runs each request by itself.
     """
     if tried is None or not tried.rows_differ:
         return frozenset()
     try:
+        together = function(*tried.arrays)
         alone = [function(*tried.rows(slice(row, row + 1))) for row in (0, 1)]
     except errors.ServingError:
         return frozenset()
@@ -30,7 +32,7 @@ def rowwise(signature: meta_graph_pb2.SignatureDef, tried: Probe | None, functio
     return frozenset(
         fetch
         for index, fetch in enumerate(tried.fetches)
-        if probe.has_open_first_axis(infos[fetch]) and _matches(tried.answers[index], *(a[index] for a in alone))
+        if probe.has_open_first_axis(infos[fetch]) and _matches(together[index], *(a[index] for a in alone))
     )
 
 

@@ -232,6 +232,7 @@ def test_bfloat16_is_computed_with(network, monkeypatch):
     engine = load(network, EngineOptions(mixed_precision="bfloat16"))
     answer, exact = run(engine, X)[0], plain(network, X)[0]
     assert 1e-4 < np.abs(answer - exact).max() / np.abs(exact).max() < 0.05
+    assert joinable(engine)
     engine.close()
 
 
