@@ -53,8 +53,8 @@ class ConfigPoller(ABC):
             self._report("")
 
     def _report(self, problem: str) -> None:
-        """Logs a problem once, not at every look."""
-        if problem and problem != self._problem:
+        """Logs a problem once, not at every look; none of a server that stops."""
+        if problem and problem != self._problem and not self._stopping.is_set():
             _log.error("Cannot apply %s: %s", self._place, problem)
         self._problem = problem
 

@@ -96,11 +96,15 @@ def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     stop = StopRequest()
     with live.busy("Loading the models"):
         server = _server(flags, models)
-        _start(server, stop)
-    if not stop.is_made():
-        _announce(server, flags)
-        with _shown(server, flags):
-            stop.wait()
+        _load(server, stop)
+    if stop.is_made():
+        logging.info("Stopped before the models were loaded")
+        logging.shutdown()
+        os._exit(0)  # nobody was answered, and what loads them cannot be ended otherwise
+    server.open()
+    _announce(server, flags)
+    with _shown(server, flags):
+        stop.wait()
     logging.info("Stopping: finishing the requests under way; Ctrl-C ends at once")
     if not server.stop(flags.drain_seconds):
         logging.error("Abandoning requests that take longer than --drain_seconds=%g", flags.drain_seconds)
@@ -109,20 +113,20 @@ def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     return 0
 
 
-def _start(server: ModelServer, stop: StopRequest) -> None:
-    """Loads the models and opens the ports, unless told to stop meanwhile. Raises ServingError."""
+def _load(server: ModelServer, stop: StopRequest) -> None:
+    """Loads the models, unless told to stop meanwhile. Raises ServingError."""
     failures: list[Exception] = []
 
-    def start() -> None:
+    def load() -> None:
         try:
-            server.start()
+            server.load()
         except Exception as error:
             failures.append(error)
 
-    starting = threading.Thread(target=start, name="start", daemon=True)
-    starting.start()
-    while starting.is_alive() and not stop.is_made():
-        starting.join(0.1)
+    loading = threading.Thread(target=load, name="load", daemon=True)
+    loading.start()
+    while loading.is_alive() and not stop.is_made():
+        loading.join(0.1)
     if failures:
         raise failures[0]
 

@@ -76,10 +76,13 @@ class ModelServer:
         ports = self._rest.ports if self._rest else []
         self.rest_addresses = [f"{host}:{port}" for host, port in zip(flags.bind_addresses, ports, strict=False)]
 
-    def start(self) -> None:
-        """Loads the models, then answers on the ports."""
+    def load(self) -> None:
+        """Loads the models. Raises ServingError."""
         memory.set_aside()
         self._manager.start()
+
+    def open(self) -> None:
+        """Answers on the ports, once the models are loaded."""
         self._health.set_serving(True)
         for port in (self._grpc, self._rest):
             if port:

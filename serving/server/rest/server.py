@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
@@ -20,6 +22,35 @@ _log = logging.getLogger(__name__)
 # How long a connection may stay open between requests, seconds.
 IDLE_SECONDS = 75
 BACKLOG = 2048
+# For the last ones to set up TLS.
+HANDSHAKE_SECONDS = 1.0
+
+
+class _Server(uvicorn.Server):
+    """Answers those too, as it stops, who wait to be accepted: to close the port is to reset their connections."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no new connections, and answers what there is."""
+        waiting = [connection for listening in sockets or () for connection in _queued(listening)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        adopting = [
+            asyncio.ensure_future(loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl))
+            for connection in waiting
+        ]
+        if adopting:
+            await asyncio.wait(adopting, timeout=HANDSHAKE_SECONDS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return LimitedProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _queued(listening: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield listening.accept()[0]
 
 
 class RestServer:
@@ -56,7 +87,7 @@ class RestServer:
         )
         config.load()
         config.ssl = tls
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     @property

@@ -8,13 +8,18 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from contract import predict_request
 from support import until
+from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.client import PredictClient
 from serving.errors import ServingError, Unavailable
@@ -127,3 +132,25 @@ def process_library():
 def test_a_client_without_a_server_is_told_so():
     with PredictClient(f"127.0.0.1:{free_port()}", "first", timeout=2) as client, pytest.raises(Unavailable):
         client.predict(X)
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_one_that_is_stopped_while_it_loads_ends_at_once(endless, tmp_path, asked):
+    """A warm-up request that never ends keeps it loading; the socket is there before."""
+    version = shutil.copytree(endless, tmp_path / "m" / "1")
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(predict_request({"x": [2.0]}, name="m"))
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+    place = tmp_path / "socket"
+    flags = [f"--grpc_socket_path={place}", "--rest_api_port=auto", "--drain_seconds=60", tmp_path]
+    command = [sys.executable, "-m", "serving.server", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        until(place.exists)
+        running.send_signal(asked)
+        said, told = running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert said == ""
+    assert "Stopped before the models were loaded" in told
+    assert "Traceback" not in told

@@ -85,13 +85,34 @@ def answers_until_told_to_stop(connection, request):
     return 0
 
 
+BODY = json.dumps(ONE).encode()
+REQUEST = b"POST /v1/models/model:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+def test_stopping_answers_those_whom_it_has_not_accepted_yet(serve):
+    """The system has: it queues them, and resets them when the port is closed."""
+    with serve() as ask:
+        ask.predict(ONE)
+        busy = threading.Event()
+        ask.server._server.servers[0].get_loop().call_soon_threadsafe(busy.wait, 20)
+        connections = [socket.create_connection(("127.0.0.1", ask.port), 20) for _ in range(5)]
+        for connection in connections:
+            connection.sendall(REQUEST)
+        stopping = threading.Thread(target=ask.server.stop, args=(20,))
+        stopping.start()
+        stopping.join(0.3)  # until the loop has a reason to look whether it should stop
+        busy.set()
+        stopping.join()
+        for connection in connections:
+            with connection, connection.makefile("rb") as answer:
+                assert answer.read().endswith(b"[1.0\n    ]\n}")
+
+
 def test_stopping_loses_no_request(serve):
-    body = json.dumps(ONE).encode()
-    request = b"POST /v1/models/model:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     with serve() as ask, futures.ThreadPoolExecutor(3) as pool:
         connections = [socket.create_connection(("127.0.0.1", ask.port), 60) for _ in range(3)]
         before = len(ask.manager.servable.calls)
-        counts = [pool.submit(answers_until_told_to_stop, connection, request) for connection in connections]
+        counts = [pool.submit(answers_until_told_to_stop, connection, REQUEST) for connection in connections]
         until(lambda: len(ask.manager.servable.calls) > before + 20)
         ask.server.stop(20)
         assert all(count.result() for count in counts)
