@@ -35,12 +35,9 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
-        adopting = [
-            asyncio.ensure_future(loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl))
-            for connection in waiting
-        ]
-        if adopting:
-            await asyncio.wait(adopting, timeout=HANDSHAKE_SECONDS)
+        adopting = [loop.connect_accepted_socket(self._protocol, one, ssl=self.config.ssl) for one in waiting]
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*adopting, return_exceptions=True), HANDSHAKE_SECONDS)
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -48,9 +45,12 @@ class _Server(uvicorn.Server):
 
 
 def _queued(listening: socket.socket) -> Iterator[socket.socket]:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            yield listening.accept()[0]
+    """No more than the queue has room for, or a flood would keep the server from stopping."""
+    with contextlib.suppress(OSError):  # there are none left, or no file descriptors
+        for _ in range(BACKLOG):
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 class RestServer:
