@@ -136,7 +136,7 @@ def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]
             begin, start = start, start + number
         elif kind == 0:
             begin = number
-        if kind not in (0, 2) or tag >= 0x80 or start > stop:
+        if kind not in (0, 2) or not 0x08 <= tag < 0x80 or start > stop:
             raise ValueError("no message, or one of another kind")
         yield tag, begin, start
 

@@ -232,6 +232,7 @@ def test_an_answer_in_pieces_is_merged():
     assert_same(read_predict_response(data)[0]["y"], to_array(pb.PredictResponse.FromString(data).outputs["y"]))
 
 
+@hypothesis.example(b"\x02", 0)  # a field of number 0
 @hypothesis.given(st.binary(max_size=40), st.integers(0, 200))
 def test_bytes_that_are_no_answer_are_refused_as_the_message_is(junk, at):
     good = predict_response({"y": FLOATS}, "m", 1, "s")
