@@ -89,7 +89,9 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
     releases.require_model(base_path)
     released = releases.read(base_path)
     served = releases.served(base_path, released)
-    table = Table("version", "labels", "served", "accuracy", "pictures", "data", "form", "exported")
+    table = Table(
+        "version", "labels", "served", "accuracy", "pictures", "data", "form", "exported", box=None, pad_edge=False
+    )
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
     for version in releases.versions(base_path):

@@ -150,12 +150,12 @@ class Run:
         if changed:
             raise UsageError(
                 f"The run {self.folder} was begun with other settings: {', '.join(changed)}. "
-                "Give this training a name of its own with --name, or delete the folder."
+                "Train under another name (cnn-tf train ... --name NAME), or delete the folder."
             )
         if facts.get("data") != self.environment.get("data") and "data" in facts:
             raise UsageError(
                 f"The run {self.folder} was begun when the data set {config.data.source} had other examples. "
-                "Give this training a name of its own with --name, or delete the folder."
+                "Train under another name (cnn-tf train ... --name NAME), or delete the folder."
             )
 
     def save_checkpoint(self, model: Any, progress: Progress) -> None:

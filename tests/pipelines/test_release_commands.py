@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 from support import run_cli
+
+from pipelines import releases
 
 DATA = "variables/variables.data-00000-of-00001"
 
@@ -52,6 +56,27 @@ def test_verify_wants_a_version_or_a_model(models, path):
     assert "Expected a version such as models/NAME/3" in answer.stderr
 
 
+def columns(table, *names):
+    """Of a table without lines, whose cells are as wide as its headings at least."""
+    header, *rows = table.splitlines()
+    places = [(found.start(), found.end()) for found in re.finditer(r"\S+ *", header)]
+    cells = [[row[begin:end].strip() for begin, end in places] for row in (header, *rows)]
+    return [[row[cells[0].index(name)] for name in names] for row in cells[1:]]
+
+
+def test_the_list_of_versions_fits_a_terminal_of_80_columns(models):
+    for label in ("stable", "canary"):
+        releases.promote(models / "patterns", 1, label)
+    card = models / "patterns" / "1" / "assets.extra" / "model_card.json"
+    told = json.loads(card.read_text())
+    told["optimization"] = {"name": "bfloat16", "xla": True}
+    told["evaluation"] = {"accuracy": 0.90841, "examples": 10_000, "data": "7f4c48342b", "split": "test"}
+    card.write_text(json.dumps(told))
+    answer = run_cli("release", "list", "patterns", cwd=models.parent)
+    assert "…" not in answer.stdout
+    assert all(whole in answer.stdout for whole in ("90.84%", "10,000", "7f4c4834", "bfloat16", told["exported"]))
+
+
 def test_a_release_from_the_list_to_the_prune(models):
     def release(*arguments):
         answer = run_cli("release", *arguments, cwd=models.parent)
@@ -65,10 +90,11 @@ def test_a_release_from_the_list_to_the_prune(models):
     assert release("promote", "patterns", "2", "--force") == (0, "stable: 2 (was 1)", "")
     assert release("rollback", "patterns") == (0, "stable: 1 (was 2)", "")
     code, table, _ = release("list", "patterns")
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
     assert code == 0
-    assert [row[:3] for row in rows] == [["1", "stable", "yes"], ["2", "", "yes"]]
-    assert [row[6] for row in rows] == ["float32", "float32"]
+    assert columns(table, "version", "labels", "served", "form") == [
+        ["1", "stable", "yes", "float32"],
+        ["2", "", "yes", "float32"],
+    ]
     assert release("prune", "patterns", "--keep", "1") == (0, "", "Nothing to remove.")
     assert release("promote", "nothing", "1")[0] == 2
     assert "A model's name" in release("list", "../models/patterns")[2]
