@@ -34,8 +34,8 @@ class _View(NamedTuple):
     shape: tuple[int, ...]
 
     def read(self, data: bytes) -> Array:
-        size = (self.end - self.begin) // self.dtype.itemsize
-        return np.frombuffer(data, self.dtype, size, self.begin).reshape(self.shape)
+        array: Array = np.ndarray(self.shape, self.dtype, data, self.begin)
+        return array
 
 
 class _Message(NamedTuple):
@@ -58,7 +58,10 @@ class _Frame(NamedTuple):
 
     def fits(self, data: bytes) -> bool:
         """Whether an answer of the same length has this frame."""
-        return all(data.startswith(part, begin) for begin, part in self.between)
+        for begin, part in self.between:  # which takes half as long as all() of a generator  # noqa: SIM110
+            if not data.startswith(part, begin):
+                return False
+        return True
 
 
 _frames: dict[int, _Frame] = {}

@@ -31,9 +31,10 @@ def predict_request(spec: pb.ModelSpec, inputs: Mapping[str, Array], outputs: Se
 
 def _input(name: str, array: Array) -> tuple[Any, ...]:
     """What `bytes.join` puts together: bytes, and arrays as they lie in memory."""
-    if not array.dtype.isnative or not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     dtype = array.dtype
+    if not dtype.isnative or not array.flags.c_contiguous:
+        dtype = dtype.newbyteorder("=")
+        array = np.ascontiguousarray(array, dtype)
     if array.size < 2 or dtype.hasobject or dtype not in BY_NUMPY:
         message = pb.PredictRequest()
         fill(message.inputs[name], array)
