@@ -60,9 +60,9 @@ requirements:           ## pin the dependencies anew (needs uv)
 clean:                  ## remove the virtual environment, caches and what was built; data, runs and models stay
 	rm -rf .venv .venv-2.20 build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.venv-2.20/stamp:
+.venv-2.20/stamp: requirements/elsewhere.txt
 	.venv/bin/python -m venv .venv-2.20
-	.venv-2.20/bin/python -m pip install -q --disable-pip-version-check 'tensorflow-cpu==2.20.*'
+	.venv-2.20/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/elsewhere.txt
 	touch $@
 
 .venv/%.stamp: requirements/%.txt pyproject.toml

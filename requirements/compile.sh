@@ -11,3 +11,4 @@ compile() {
 compile dev.txt pyproject.toml requirements/build.in --extra dev
 compile run.txt pyproject.toml requirements/build.in --extra all --constraint requirements/dev.txt
 compile client.txt pyproject.toml requirements/build.in --extra client --constraint requirements/dev.txt
+compile elsewhere.txt requirements/elsewhere.in --constraint requirements/dev.txt

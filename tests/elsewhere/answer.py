@@ -1,7 +1,7 @@
-"""`python answer.py VERSION REQUESTS ANSWERS`: what a SavedModel answers under this Python's TensorFlow; no package of ours.
+"""`python answer.py REQUESTS ANSWERS`: what SavedModels answer under this Python's TensorFlow; no package of ours.
 
-REQUESTS: a pickled {signature: {input: list or array}}. ANSWERS: a pickled {"tensorflow": its version, "graph_version": int,
-"operators": names of all that it knows, "answers": {signature: {output: array}}}.
+REQUESTS: a pickled {folder: {signature: {input: list or array}}}. ANSWERS: a pickled {"tensorflow": its version,
+"graph_version": int, "operators": names of all that it knows, "answers": {folder: {signature: {output: array}}}}.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 
-def main(version: str, requests: str, answers: str) -> None:
+def main(requests: str, answers: str) -> None:
     asked = pickle.loads(Path(requests).read_bytes())
     found = {
         "tensorflow": tf.__version__,
         "graph_version": tf.version.GRAPH_DEF_VERSION,
         "operators": operators(),
-        "answers": ask(version, asked),
+        "answers": {version: ask(version, signatures) for version, signatures in asked.items()},
     }
     Path(answers).write_bytes(pickle.dumps(found))
 
