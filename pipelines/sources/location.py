@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
@@ -53,7 +54,10 @@ class Location:
         if not text:
             raise UsageError('Expected a path or a URL. Received: nothing; "." is this folder.')
         try:
-            fs, path = fsspec.core.url_to_fs(text)
+            if Path(text).exists():  # "::" and ":/" may be parts of its name
+                fs, path = LocalFileSystem(), os.path.abspath(text)  # noqa: PTH100
+            else:
+                fs, path = fsspec.core.url_to_fs(text)
         except ImportError as error:
             raise UsageError(f"{text} needs a package that is not installed: {_package(error)}") from error
         except (ValueError, OSError) as error:

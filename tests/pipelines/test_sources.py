@@ -97,6 +97,16 @@ SPLIT_FOLDERS = {
 }
 
 
+@pytest.mark.parametrize("name", ["a::b", "memory:/b", "zip::c"])
+def test_a_folder_may_have_a_name_that_looks_like_a_url(tmp_path, monkeypatch, name):
+    for label in ("cat", "dog"):
+        (tmp_path / name / label).mkdir(parents=True)
+        (tmp_path / name / label / "1.png").write_bytes(PNG)
+    monkeypatch.chdir(tmp_path)
+    for place in (name, str(tmp_path / name), f"./{name}/cat/../"):
+        assert listed(open_source(place)) == ([("cat/1.png", "cat", None), ("dog/1.png", "dog", None)], [])
+
+
 @pytest.mark.parametrize(
     ("folder", "split"), [(folder, split) for split, folders in SPLIT_FOLDERS.items() for folder in folders]
 )
