@@ -141,6 +141,28 @@ def several_of_one_input(folder: Path) -> Path:
     return folder
 
 
+def fed_in_the_middle(folder: Path, default: str = "scaled") -> Path:
+    """Of TensorFlow 1, uint8 (B, 4) -> scaled -> logits -> probabilities: signatures that take each of the first three."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        a = v1.get_variable("a", initializer=2.0, use_resource=True)
+        raw = v1.placeholder(tf.uint8, (None, 4))
+        scaled = tf.cast(raw, tf.float32) / 255
+        logits = a * scaled
+        y = tf.nn.softmax(logits)
+        signatures = {
+            "scaled": _definition({"x": scaled}, {"y": y}),
+            "logits": _definition({"x": logits}, {"y": y}),
+            "raw": _definition({"x": raw}, {"y": y}),
+            "raw_class": _definition({"x": raw}, {"y": y, "z": tf.argmax(y, 1)}),
+        }
+        signatures["serving_default"] = signatures[default]
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return folder
+
+
 def initialised(folder: Path) -> Path:
     """Float (B,) -> float (B,), x + w, with w saved as 2 and set to 7 by the initialiser, which runs later."""
     with tf.Graph().as_default(), v1.Session() as session:

@@ -85,7 +85,8 @@ class _Matcher:
         fetches = {}
         for fetch in probe.fetches(signature):
             for base_fetch in probe.fetches(base):
-                attempt = self._unify(fetch, base_fetch, bound) if types[fetch] == types[base_fetch] else None
+                is_alike = types[fetch] == types[base_fetch]
+                attempt = self._unify(fetch, base_fetch, bound, feeds) if is_alike else None
                 if attempt is not None:
                     bound, fetches[fetch] = attempt, base_fetch
                     break
@@ -101,14 +102,19 @@ class _Matcher:
         kept = grappler.reachable(self._frozen.graph, prepared) & self._asserts
         return made == kept and not grappler.reachable(self._frozen.graph, fetches.values()) & self._asserts
 
-    def _unify(self, fetch: str, base_fetch: str, bound: dict[str, str]) -> dict[str, str] | None:
-        """`bound` with what the base's inputs must be for the two tensors to be equal; None if they never are."""
+    def _unify(
+        self, fetch: str, base_fetch: str, bound: dict[str, str], feeds: Container[str]
+    ) -> dict[str, str] | None:
+        """`bound` with what the base's inputs must be for the two tensors to be equal; None if they never are.
+
+        feeds: the given signature's; what the graph computes before them is not what it gets.
+        """
         bound = dict(bound)
         todo = [(_edge(fetch), _edge(base_fetch))]
         seen: set[tuple[tuple[str, int], tuple[str, int]]] = set()
         while todo:
             given, base_given = todo.pop()
-            pair = self._source(given, ()), self._source(base_given, bound)
+            pair = self._source(given, feeds), self._source(base_given, bound)
             if pair in seen:
                 continue
             seen.add(pair)
@@ -120,7 +126,7 @@ class _Matcher:
                 bound[base_edge] = f"{name}:{output}"
                 continue
             node, base_node = self._nodes[name], self._nodes[base_name]
-            if output != base_output or not self._same(node, base_node):
+            if f"{name}:{output}" in feeds or output != base_output or not self._same(node, base_node):
                 return None
             todo.extend(zip(_inputs(node), _inputs(base_node), strict=True))
         return bound

@@ -73,6 +73,21 @@ def test_equal_signatures_run_on_one_of_them(tmp_path, names):
     engine.close()
 
 
+@pytest.mark.parametrize("default", ["scaled", "logits", "raw", "raw_class"])
+def test_signatures_that_are_fed_in_the_middle_of_another_answer_as_before(tmp_path, default):
+    path = saved_models.fed_in_the_middle(tmp_path / "1", default)
+    engine, plain = load(path, EngineOptions()), load(path, EngineOptions(optimise=False))
+    assert engine.summary.startswith("frozen")
+    rows = np.array([[0, 10, 200, 255], [9, 8, 7, 6]], np.uint8)
+    for name, signature in plain.signatures.items():
+        given = rows if signature.inputs["x"].dtype == tf.uint8 else rows.astype(np.float32)
+        expected = run(plain, given, signature=name)
+        for answer, wanted in zip(run(engine, given, signature=name), expected, strict=True):
+            np.testing.assert_allclose(answer, wanted, rtol=1e-5, err_msg=name)
+    engine.close()
+    plain.close()
+
+
 def test_what_is_optimised_can_be_switched_off(network):
     engine = load(network, EngineOptions(optimise=False))
     assert engine.summary.startswith("as loaded")
