@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from serving.errors import InvalidArgument
+from serving.errors import FailedPrecondition, InvalidArgument
 from serving.server import imports, storage, text_proto
 from serving.server.policies import All, Latest, Specific, VersionPolicy
 
@@ -88,7 +88,8 @@ def _read_if_there(path: Path) -> list[ModelConfig]:
 def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
     """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument.
 
-    A file without `model_config_list` serves nothing; a later reload may name models.
+    A file without `model_config_list` serves nothing; a later reload may name models. If some are `served`, as that file is read
+    again, it is refused with FailedPrecondition: so is a file for a moment that is being written.
     """
     imports.tensorflow()  # brought by the messages that describe the file; takes some seconds
     from tensorflow_serving.config import model_server_config_pb2
@@ -101,12 +102,18 @@ def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfi
 def from_proto(
     config: model_server_config_pb2.ModelServerConfig, served: Sequence[ModelConfig] = ()
 ) -> list[ModelConfig]:
-    """The models of a `ModelServerConfig`, which may not change the platform of those `served`. Raises InvalidArgument.
+    """The models of a `ModelServerConfig`, which may not change the platform of those `served`.
+
+    Raises InvalidArgument, or FailedPrecondition if it has no list of models and some are served.
 
     The first fault is told that TensorFlow Serving would tell, so the checks go over all models one after the other.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise InvalidArgument("Missing custom_model_config_loader in ServerCore Options")
+    if served and config.WhichOneof("config") is None:
+        raise FailedPrecondition(
+            "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another."
+        )
     models = config.model_config_list.config
     _require_unique_names([model.name for model in models])
     paths = [local_folder(model.name, model.base_path) for model in models]

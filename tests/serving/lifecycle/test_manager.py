@@ -288,6 +288,21 @@ class TestConfigFile:
         poller.stop()
         assert caplog.text.count("Illegal to list model a multiple times") == 1
 
+    def test_an_empty_file_is_one_that_is_being_written(self, tmp_path, serve, caplog):
+        manager = serve()
+        publish(tmp_path / "a", 1)
+        self.write(tmp_path, "a")
+        poller = FilePoller(manager, tmp_path / "models.config", 1000)
+        poller.apply()
+        until(lambda: manager.readiness() == {"a": True})
+        (tmp_path / "models.config").write_text("")
+        poller.apply()
+        assert "Cannot transition to requested config." in caplog.text
+        assert manager.readiness() == {"a": True}
+        self.write(tmp_path)  # a list without models is meant so
+        poller.apply()
+        assert manager.readiness() == {}
+
     def test_the_file_wins_over_a_reload_also_if_it_is_unchanged(self, tmp_path, serve):
         manager = serve()
         publish(tmp_path / "a", 1)
