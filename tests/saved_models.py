@@ -265,6 +265,7 @@ def half_plus_two(folder: Path, addend: float = 2.0) -> Path:
                 "other_name": signature({"x": examples}, {"scores": parsed_y}, CLASSIFY),
                 "three": signature(examples_in, {"a": parsed_y, "b": parsed_y, "scores": parsed_y}, CLASSIFY),
                 "neither": signature(examples_in, {"a": parsed_y}, CLASSIFY),
+                "of_numbers": signature({"inputs": x}, {"outputs": y}, REGRESS),
                 "two_inputs": signature({"inputs": examples, "x": x}, {"scores": parsed_y}, CLASSIFY),
             },
         )

@@ -95,11 +95,13 @@ def tasks(servable: Servable, requested: Sequence[pb.InferenceTask], *, check_me
         if entry.method_name not in _BY_METHOD_NAME:
             raise errors.Unimplemented(f"Unsupported signature method_name: {entry.method_name}")
         found[name] = _task(servable.signatures[name], name, _BY_METHOD_NAME[entry.method_name], check_method_name)
+        if len({task.feed for task in found.values()}) > 1:
+            raise errors.InvalidArgument("Input tensor must be the same for all Signatures.")
     return list(found.values())
 
 
 def run(servable: Servable, wanted: Sequence[Task], examples: Array, call: Call, done: Done) -> None:
-    """Runs all tasks at once on `examples`, string (N,); `done` takes their results in order."""
+    """Runs all tasks, which have one input, at once on `examples`, string (N,); `done` takes their results in order."""
     fetches = sorted({tensor for task in wanted for tensor in task.fetches.values()})
 
     def finish(arrays: Any) -> None:
@@ -116,7 +118,7 @@ def run(servable: Servable, wanted: Sequence[Task], examples: Array, call: Call,
         return done(results)
 
     api = wanted[0].kind.api if len(wanted) == 1 else "MultiInference"
-    servable.submit_examples(api, sorted({task.feed for task in wanted}), fetches, examples, call, finish)
+    servable.submit_examples(api, wanted[0].feed, fetches, examples, call, finish)
 
 
 def ask(

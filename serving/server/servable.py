@@ -159,19 +159,18 @@ class Servable:
     def submit_examples(
         self,
         api: str,
-        feeds: Sequence[str],
+        feed: str,
         fetches: Sequence[str],
         examples: Array,
         call: Call,
         done: Callable[[Any], None],
     ) -> None:
-        """Feeds `examples`, string (N,), to tensors by their names in the graph.
+        """Feeds `examples`, string (N,), to a tensor by its name in the graph.
 
         api: "Classify", "Regress" or "MultiInference". `done` takes a list of arrays or a ServingError.
         """
         if self._guard:
             self._guard({"inputs": examples})
-        names = tuple(sorted(feeds))
         begin = time.perf_counter()
 
         def finish(result: Sequence[Any] | Exception) -> None:
@@ -181,9 +180,9 @@ class Servable:
                 self._told_of_run(api, time.perf_counter() - begin, call)
                 done([_as_array(value) for value in result])
 
-        function, joinable = self._function(names, tuple(fetches))
+        function, joinable = self._function((feed,), tuple(fetches))
         self._watch.submitted([examples])
-        self.batcher.submit(function, [examples] * len(names), call, finish, joinable=joinable)
+        self.batcher.submit(function, [examples], call, finish, joinable=joinable)
 
     def run(self, inputs: Mapping[str, Array], signature_name: str = "", output_filter: Sequence[str] = ()) -> Outputs:
         """The same, waiting for the outputs. Raises ServingError."""
