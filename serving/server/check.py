@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,10 +51,12 @@ class Finding:
 
 def check(models: Iterable[ModelConfig], load: Load, console: Console | None = None) -> int:
     """Prints a table of all versions that would be served; returns 0 if all are fit, else 1."""
-    console = console or Console()
+    console, models = console or Console(), list(models)
     with live.busy("Loading the models", console):
         findings = [finding for model in models for finding in examine(model, load)]
     console.print(_table(findings) if findings else "The configuration names no model.")
+    for warning in itertools.chain.from_iterable(map(_warnings, models)):
+        console.print(escape(warning), style="yellow", soft_wrap=True)
     faults = sum(bool(finding.error) for finding in findings)
     for finding in findings:
         if finding.error:  # in one line, however long: also for programs that read it
@@ -74,6 +77,15 @@ def examine(model: ModelConfig, load: Load) -> Iterator[Finding]:
         yield Finding(model.name, None, error=f"No version to serve below {model.base_path}: it holds {_folders(disk)}")
     for number in wanted:
         yield _try(model.name, number, disk[number], load)
+
+
+def _warnings(model: ModelConfig) -> Sequence[str]:
+    """What the server would warn of."""
+    try:
+        found = storage.scan(model.base_path)
+    except OSError:
+        return ()  # which is a finding
+    return [*model.absent(found.versions), *found.warnings]
 
 
 def _folders(disk: Mapping[int, Path]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,12 @@ class ModelConfig:
     base_path: Path
     policy: VersionPolicy = field(default_factory=Latest)
     labels: Mapping[str, int] = field(default_factory=dict)
+
+    def absent(self, versions: Collection[int]) -> list[str]:
+        """What is to be said of those that are wanted and not among the `versions` on the disk."""
+        numbers = sorted(self.policy.absent(versions))
+        return [f"Version {number} of servable {self.name} is wanted, but not found" for number in numbers]
+
     """Label -> version number."""
 
     def __post_init__(self) -> None:
@@ -88,8 +94,8 @@ def _read_if_there(path: Path) -> list[ModelConfig]:
 def from_file(path: Path, served: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
     """The models of a text file with TensorFlow Serving's `ModelServerConfig`. Raises InvalidArgument.
 
-    A file without `model_config_list` serves nothing; a later reload may name models. If some are `served`, as that file is read
-    again, it is refused with FailedPrecondition: so is a file for a moment that is being written.
+    A file without `model_config_list` serves nothing; a later reload may name models. If some are `served`, since the file was
+    read before, it is refused with FailedPrecondition: a file that is being written looks so for a moment.
     """
     imports.tensorflow()  # brought by the messages that describe the file; takes some seconds
     from tensorflow_serving.config import model_server_config_pb2

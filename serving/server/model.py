@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,7 @@ class ServedModel:
         self._versions: dict[int, Version] = {}  # those that ended are in the order in which they did
         self._wanted: Mapping[int, Path] = {}
         self._problem = ""  # with the base path
+        self._absent: Sequence[str] = ()  # what is said of versions that are wanted, and not there
         self._warned: set[str] = set()
         self._lock = threading.Lock()  # of config, settled, _scan_at and _versions
         self._scan_at = math.inf
@@ -145,7 +146,7 @@ class ServedModel:
                     return entry.number, error
                 if entry.state is State.START:
                     return entry.number, errors.Unavailable("Its files still change")
-        return None, errors.NotFound(self._problem or "No version was looked for yet")
+        return None, errors.NotFound(self._problem or "; ".join(self._absent) or "No version was looked for yet")
 
     def step(self) -> float:
         """Looks at the disk if that is due, and loads or unloads one version; returns seconds until the next step."""
@@ -207,9 +208,8 @@ class ServedModel:
             else f"No versions of servable {self.name} found under base path {config.base_path}. "
             "Did you forget to name your leaf directory as a number (eg. '/1/')?"
         )
-        absent = sorted(config.policy.absent(found.versions))
-        warnings = {f"Version {number} of servable {self.name} is wanted, but not found" for number in absent}
-        self._warn(warnings.union(found.warnings))
+        self._absent = config.absent(found.versions)
+        self._warn({*self._absent, *found.warnings})
         self._want({number: found.versions[number] for number in config.policy.wanted(found.versions)})
 
     def _want(self, wanted: Mapping[int, Path]) -> None:

@@ -166,7 +166,11 @@ def test_bad_regressions(stub, signature, text):
         (multi(("regress", REGRESS, "half"), ("classify", CLASSIFY, "other")), INVALID, "must access the same model"),
         (multi(("regress", REGRESS), ("regress", REGRESS)), INVALID, "Duplicate evaluation of signature: regress"),
         (multi(("nope", REGRESS)), INVALID, "Requested signature not found in model graph: nope"),
-        (multi(("regress", REGRESS), ("of_numbers", REGRESS)), INVALID, "Input tensor must be the same for all Signatures."),
+        (
+            multi(("regress", REGRESS), ("of_numbers", REGRESS)),
+            INVALID,
+            "Input tensor must be the same for all Signatures.",
+        ),
         (multi(("regress", "odd")), UNIMPLEMENTED, "Unsupported signature method_name: odd"),
     ],
 )

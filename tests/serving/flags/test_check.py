@@ -74,6 +74,15 @@ def test_what_is_wrong_is_told_of_each(models, tmp_path):
         assert text in output
 
 
+def test_what_the_server_would_warn_of_is_told_too(models, tmp_path):
+    for version in ("1", "001"):
+        shutil.copytree(models / "double" / "1", tmp_path / version)
+    code, output = checked(ModelConfig("m", tmp_path, Specific(frozenset({1, 9}))))
+    assert (code, output.splitlines()[-1]) == (0, "All good.")
+    assert "Version 9 of servable m is wanted, but not found" in output
+    assert "001" in output
+
+
 def test_the_command(models):
     command = [sys.executable, "-m", "serving.server", "--check", str(models)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)

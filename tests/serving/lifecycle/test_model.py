@@ -389,6 +389,15 @@ def test_the_thread_survives_whatever_happens(tmp_path, loader, monkeypatch):
     assert model.stop(10)
 
 
+def test_a_wanted_version_that_is_not_there_is_why_a_model_is_not_available(tmp_path, loader):
+    publish(tmp_path, 1)
+    model = served(tmp_path, loader, ON_DEMAND, policy=Specific(frozenset({8, 9})))
+    look(model)
+    assert model.unavailability()[1].message == (
+        "Version 8 of servable m is wanted, but not found; Version 9 of servable m is wanted, but not found"
+    )
+
+
 def test_why_a_model_is_not_available(tmp_path, loader):
     model = served(tmp_path / "none", loader, ON_DEMAND)
     assert "looked" in model.unavailability()[1].message
