@@ -36,6 +36,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._answer_timer: asyncio.TimerHandle | None = None
         self._is_last = False
+        self._refusal = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Waits for the first request."""
@@ -78,6 +79,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._wait(self.body_seconds, self._check_body)
         if self._is_last:
             self.headers.append(_CLOSE)  # the answer says it too, so that the client sends nothing more
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110, 10.1.1: it would take that for the answer
         super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and not self._is_last
 
@@ -98,6 +101,20 @@ class LimitedProtocol(HttpToolsProtocol):
         self._wait_no_more()
         self._in_head, self._head_bytes = True, 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, and ends the connection; whole requests that came before it are answered first."""
+        if self._is_idle() or self.cycle.more_body:
+            super().send_400_response(msg)
+        else:
+            self._refusal = msg
+            self.flow.pause_reading()
+
+    def on_response_complete(self) -> None:
+        """The next request may begin."""
+        super().on_response_complete()
+        if self._refusal and self._is_idle() and not self.transport.is_closing():
+            super().send_400_response(self._refusal)
 
     def pause_writing(self) -> None:
         """More is to be sent than the client takes."""

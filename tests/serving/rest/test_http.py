@@ -109,6 +109,33 @@ def test_chunked_bodies_and_pipelined_requests(ask):
         assert received(connection).count(b'"predictions": [1.0') == 2
 
 
+@pytest.mark.parametrize("then", [b"GARBAGE\r\n\r\n", HEAD + b"a b: c\r\n\r\n"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_no_http_spoils_no_request_before_it(ask, count, then):
+    good = HEAD + b"Content-Length: %d\r\n\r\n" % len(ONE) + ONE
+    with connected(ask) as connection:
+        connection.sendall(good * count + then)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b'"predictions": [1.0') == count
+    assert answer.rindex(b"HTTP/1.1 400 ") > answer.rindex(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_is_no_http_is_refused_at_once(ask):
+    with connected(ask) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nGARBAGE\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_an_old_client_is_not_told_to_continue(ask):
+    head = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Expect: 100-continue\r\n"
+    with connected(ask) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(ONE) + ONE)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"100 Continue" not in answer
+
+
 def test_bodies_that_are_too_large(serve):
     with serve(max_body_bytes=1000) as ask:
         with connected(ask) as connection:  # refused before it is sent
