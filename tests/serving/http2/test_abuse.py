@@ -15,7 +15,7 @@ from http2_support import Frames, answers, channel, message, running
 from support import until
 
 from serving.server.transports import Options
-from serving.server.transports.http2 import frames
+from serving.server.transports.http2 import frames, stream
 from serving.server.transports.http2.frames import Code, Setting
 
 
@@ -138,17 +138,37 @@ def test_rapid_resets_are_ended():
 
 
 def test_calls_that_still_run_count_though_they_were_reset():
-    with running(streams=10) as server, server.client() as raw:
+    # The client cannot know of them, so it is not held against it that it asks for more.
+    with running(streams=10, control_burst=10, control_rate=0) as server, server.client() as raw:
         for number in range(1, 21, 2):
             raw.call(number, path="/test.S/Hold")
             raw.send(frames.reset(number, Code.CANCEL))
-        raw.call(21)
-        assert raw.reset_code(21) is Code.REFUSED_STREAM
+        for number in range(21, 121, 2):
+            raw.call(number, b"hello" * 20)
+            assert raw.reset_code(number) is Code.REFUSED_STREAM
         for _, reply in server.services.held:
             reply(b"")
         until(lambda: connection_of(server).ghosts == 0)
-        raw.call(23)
-        assert raw.answer(23)[0]["grpc-status"] == "0"
+        raw.call(121)
+        assert raw.answer(121)[0]["grpc-status"] == "0"
+
+
+def test_more_calls_than_are_allowed_are_a_flood():
+    with running(streams=10, control_burst=10, control_rate=0) as server, server.client() as raw:
+        for number in range(1, 101, 2):
+            raw.call(number, path="/test.S/Hold")
+        assert raw.goodbye() is Code.ENHANCE_YOUR_CALM
+        assert answers(server.address)
+
+
+def test_who_has_waited_may_give_up(monkeypatch):
+    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.0)
+    with running(reset_burst=5, reset_rate=0) as server, server.client() as raw:
+        for number in range(1, 101, 2):
+            raw.call(number, path="/test.S/Hold")
+            raw.send(frames.reset(number, Code.CANCEL))
+        raw.call(101)
+        assert raw.answer(101)[0]["grpc-status"] == "0"
 
 
 def test_giving_up_now_and_then_is_allowed():

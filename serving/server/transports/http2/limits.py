@@ -55,7 +55,8 @@ class Limits:
     a PING with much of what they receive, to measure the line."""
     reset_burst: int = 500
     reset_rate: float = 50.0
-    """Calls that the client gave up before they were answered, at once and per second; an answered call makes up for one."""
+    """Calls that the client gave up before it had waited for an answer, at once and per second; an answered call makes up for
+    one."""
     preface_seconds: float = 10.0
     """For TLS and for HTTP/2's first frames."""
     stall_seconds: float = 120.0

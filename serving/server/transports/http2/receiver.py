@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from serving.server.transports.http2 import frames
@@ -189,7 +190,9 @@ class Receiver:
         if self._connection.takes_calls:
             self._connection.open_stream(number, head, ends)
         else:
-            self._spend(self._control)
+            # A client knows of its own calls, but not of those that it gave up and that still run.
+            if len(self._connection.streams) >= self._limits.streams:
+                self._spend(self._control)
             self._connection.reset(number, Code.REFUSED_STREAM)
 
     def _trailers(self, stream: Stream, block: bytes, ends: bool) -> None:
@@ -205,8 +208,10 @@ class Receiver:
     def _reset(self, flags: int, number: int, payload: bytes) -> None:
         _require_length(payload, 4)
         self._require_known(number)
-        if number in self._connection.streams:
-            self._spend(self._resets)
+        stream = self._connection.streams.get(number)
+        if stream is not None:
+            if time.monotonic() < stream.patient_until:
+                self._spend(self._resets)
             self._connection.client_reset(number)
         else:
             self._spend(self._control)

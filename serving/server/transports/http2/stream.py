@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 # Taken without asking the budget, and answered in the loop itself; parsing more would hold the other calls up.
 SMALL = 64 * 1024
 LARGE = 1024 * 1024
+# A client that waits so long for an answer has reason to give up.
+PATIENCE_SECONDS = 1.0
 # Messages of streams are unpacked in the loop.
 _MAX_INFLATED_IN_LOOP = 4 * 1024 * 1024
 
@@ -41,6 +43,7 @@ class Stream(ABC):
         "head",
         "is_over",
         "number",
+        "patient_until",
         "receive_window",
         "sending",
         "window",
@@ -50,7 +53,12 @@ class Stream(ABC):
         self.connection = connection
         self.number = number
         self.head = head
-        deadline = None if head.timeout is None else time.monotonic() + head.timeout
+        now = time.monotonic()
+        deadline = None if head.timeout is None else now + head.timeout
+        self.patient_until = now + (
+            PATIENCE_SECONDS if head.timeout is None else min(PATIENCE_SECONDS, head.timeout / 2)
+        )
+        """Whoever gives the call up from then on has waited for its answer. A client's time began before it got here."""
         self.call = calls.Call(
             peer=connection.peer, deadline=deadline, metadata=head.metadata, soon=connection.shared.outbox.soon
         )
