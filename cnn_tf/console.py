@@ -43,7 +43,7 @@ def reporting_errors(command: Callable[Parameters, Result], *, debug: bool = Fal
             with _sigterm_as_ctrl_c():
                 return command(*args, **kwargs)
         except KeyboardInterrupt:
-            note("Interrupted. Nothing is half-written; the same command goes on from here.")
+            note("Interrupted. Nothing is half-written; the same command goes on from what is there.")
             sys.exit(INTERRUPTED)
         except BrokenPipeError:  # whoever reads the output has enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

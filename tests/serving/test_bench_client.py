@@ -84,6 +84,18 @@ def test_the_warm_up_is_not_counted():
     assert 0 < len(measured.latencies) < len(sent)
 
 
+def test_answers_that_take_longer_than_the_load_are_counted():
+    """The warm-up's answers come once the time is over."""
+    end = time.perf_counter() + 0.05
+
+    async def late():
+        while time.perf_counter() < end:
+            await asyncio.sleep(0)  # the others' turn
+
+    measured = put(late, callers=2, seconds=0.01, warm_up=0.01)
+    assert len(measured.latencies) == 2
+
+
 def test_failures_are_counted_by_status_and_apart():
     answer = Failing(grpc.StatusCode.UNAVAILABLE, 5)
     request = pb.PredictRequest()
@@ -128,16 +140,22 @@ def test_a_client_that_is_the_bottleneck_says_so():
     assert report.notes(Measured(array("d", [1]), cpu=0.5)) == []
     assert "took 97% of a CPU" in report.notes(Measured(array("d", [1]), cpu=0.97))[0]
     assert "Nothing was answered" in report.notes(Measured(failures=Counter(UNKNOWN=1)))[0]
+    assert report.notes(Measured(cpu=1.0)) == [
+        "No request was due in that time: ask for more --seconds, or a higher --rate."
+    ]
 
 
 def test_the_picture_names_what_it_shows(tmp_path):
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.save(tmp_path / "many.svg", asked(), of_1000())
         figure.save(tmp_path / "one.svg", asked(), Measured(array("d", [0.004]), seconds=2.0))
-    many, one = (tmp_path / "many.svg").read_text(), (tmp_path / "one.svg").read_text()
-    for text in ("Latency of m by percentile", "500 answers/s", "Latency, ms", "99.9 %", "p99 990", "max 1,000"):
-        assert f">{text}" in many or text in many
-    assert "max 4.00" in one
+        figure.save(tmp_path / "slow.svg", asked(), Measured(array("d", [11.5]), seconds=12.0))
+    many, one, slow = ((tmp_path / f"{name}.svg").read_text() for name in ("many", "one", "slow"))
+    for text in ("Latency of m by percentile", "500 answers/s", "Latency, ms", "99.9 %", "p99 990 ms", "max 1,000 ms"):
+        assert text in many
+    assert "max 4.00 ms" in one
+    assert "Latency, s" in slow
+    assert "max 11.5 s" in slow
     assert ">p50 " in many
     assert ">p50 " not in one, "one answer has no percentiles"
 

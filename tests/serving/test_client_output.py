@@ -234,7 +234,7 @@ def test_the_same_command_goes_on_after_a_stop(server, predict, tmp_path, suffix
         told = process.stderr.read()
     assert process.returncode == code
     if code == 130:
-        assert told == "Interrupted. Nothing is half-written; the same command goes on from here.\n"
+        assert told == "Interrupted. Nothing is half-written; the same command goes on from what is there.\n"
     assert 0 < growing.read_bytes().count(b"\n") < 1400
     if suffix == "parquet":
         assert not output.exists()

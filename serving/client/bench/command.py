@@ -49,7 +49,7 @@ def bench_client(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw latencies: .svg or .png.")] = None,
 ) -> None:
-    """Measure how many requests a server answers, and how soon. Exit code 1 if any request failed.
+    """Measure how many requests a server answers, and how soon. Exit code 1 if any request failed, or none was sent.
 
     The same request is sent again and again over one connection. It is encoded once, and answers are not decoded: measured are
     the network, the server and gRPC, from the call until the answer is here; with --rate, from when the request was due. One
@@ -73,12 +73,12 @@ def bench_client(
     for note in report.notes(measured):
         console.print(note, soft_wrap=True)
     if json_file:
-        json_file.write_text(json.dumps(report.document(asked, measured), indent=2) + "\n")
+        _write(json_file, json.dumps(report.document(asked, measured), indent=2) + "\n")
     if plot and measured.latencies:
         from serving.client.bench import figure
 
         figure.save(plot, asked, measured)
-    if measured.failures:
+    if measured.failures or not measured.latencies:
         raise typer.Exit(1)
 
 
@@ -86,6 +86,16 @@ async def _measure(server: str, request: bytes, timeout: float, wanted: Load) ->
     async with DEFAULT_CONNECTION.aio_channel(server) as channel:
         predict = channel.unary_unary(wire.PREDICT)
         return await load.measure(lambda: predict(request, timeout=timeout), wanted)
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file, or none. Raises OSError."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(text)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _require_writable(json_file: Path | None, plot: Path | None) -> None:

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator, StrMethodFormatter
 
 from serving.client.bench.load import Measured
-from serving.client.bench.report import Asked, percentiles, ranks, rate
+from serving.client.bench.report import Asked, ranks, rate
 
 _INK, _MUTED, _LINE, _ACCENT = "#1a1c20", "#656a73", "#e4e5e8", "#c2402a"
 # Above a hundred times the median's latency, a linear axis would show the slowest only.
 _WIDE = 100
+# From here on latencies are told in seconds.
+_LONG_MS = 10_000
 
 
 def save(path: Path, asked: Asked, measured: Measured) -> None:
@@ -32,7 +34,8 @@ def save(path: Path, asked: Asked, measured: Measured) -> None:
 
 
 def _draw(axes: Axes, measured: Measured) -> None:
-    ordered = np.sort(measured.latencies) * 1000
+    unit, per_second = ("s", 1) if max(measured.latencies) * 1000 >= _LONG_MS else ("ms", 1000)
+    ordered = np.sort(measured.latencies) * per_second
     count = len(ordered)
     position = _position(np.arange(count), count)
     axes.plot(position, ordered, color=_ACCENT, lw=2, solid_capstyle="round", clip_on=False)
@@ -48,12 +51,12 @@ def _draw(axes: Axes, measured: Measured) -> None:
         axes.set_ylim(0, ordered[-1] * 1.08)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.set_xlabel("Share of the answers that came within the latency", color=_MUTED, labelpad=8)
-    axes.set_ylabel("Latency, ms", color=_MUTED, labelpad=8)
+    axes.set_ylabel(f"Latency, {unit}", color=_MUTED, labelpad=8)
     axes.grid(color=_LINE, lw=1)
     axes.set_axisbelow(True)
     axes.set_frame_on(False)
     axes.tick_params(length=0, pad=6, labelcolor=_MUTED, which="both")
-    _mark(axes, measured, count)
+    _mark(axes, ordered, unit)
 
 
 def _position(index: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float64]:
@@ -61,16 +64,20 @@ def _position(index: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float6
     return count / np.maximum(count - index - 1, 0.5)
 
 
-def _mark(axes: Axes, measured: Measured, count: int) -> None:
+def _mark(axes: Axes, ordered: npt.NDArray[np.float64], unit: str) -> None:
     """Dots with their values, but for the percentiles that too few answers are above."""
-    found = percentiles(measured)
+    count = len(ordered)
     for name, rank in ranks(count).items():
         if name != "max" and count - rank < 3:
             continue
-        place = float(_position(np.array(rank), count)), found[name]
-        side, offset = ("center", (-8, 13)) if name == "p50" else ("right", (-7, 8))
+        place = float(_position(np.array(rank), count)), ordered[rank]
+        # Below and right of a curve that rises there is room; right of the last ones the figure ends.
+        side, offset = ("left", (8, -14)) if name == "p50" else ("right", (-7, 8))
         axes.plot(*place, "o", color=_ACCENT, ms=6, clip_on=False)
-        axes.annotate(f"{name} {_short(found[name])}", place, offset, textcoords="offset points", ha=side, color=_INK)
+        axes.annotate(
+            f"{name} {_short(ordered[rank])} {unit}", place, offset, textcoords="offset points", ha=side, color=_INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=1,
+        )  # fmt: skip
 
 
 def _short(value: float) -> str:

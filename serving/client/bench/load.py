@@ -64,7 +64,7 @@ async def measure(send: Send, load: Load) -> Measured:
                 measured.latencies.append(time.perf_counter() - since)
 
     if load.rate is None:
-        await asyncio.gather(*[_caller(ask, end) for _ in range(load.callers or 1)])
+        await asyncio.gather(*[_caller(ask, begin, end) for _ in range(load.callers or 1)])
     else:
         await _at_times(ask, _arrivals(start, end, load.rate))
     now = time.perf_counter()
@@ -73,9 +73,12 @@ async def measure(send: Send, load: Load) -> Measured:
     return measured
 
 
-async def _caller(ask: Callable[[float], Awaitable[None]], end: float) -> None:
-    while (now := time.perf_counter()) < end:
+async def _caller(ask: Callable[[float], Awaitable[None]], begin: float, end: float) -> None:
+    """Asks until the `end`; once after the `begin` at least, however long the warm-up's last answer takes."""
+    is_measured = False
+    while (now := time.perf_counter()) < end or not is_measured:
         await ask(now)
+        is_measured = now >= begin
 
 
 async def _at_times(ask: Callable[[float], Awaitable[None]], times: Iterator[float]) -> None:

@@ -64,12 +64,14 @@ def table(measured: Measured) -> Table:
 def notes(measured: Measured) -> list[str]:
     """What is to be known beside the table, a sentence each."""
     said = []
-    if not measured.latencies:
+    if not measured.latencies and not measured.failures:
+        said.append("No request was due in that time: ask for more --seconds, or a higher --rate.")
+    elif not measured.latencies:
         said.append("Nothing was answered, so there are no percentiles, and nothing to draw.")
     if measured.failures:
         counts = ", ".join(f"{code} {count:,}" for code, count in measured.failures.most_common())
         said.append(f"Failed, and not in the percentiles: {counts}.")
-    if measured.cpu > BUSY:
+    if measured.latencies and measured.cpu > BUSY:
         said.append(
             f"This client took {measured.cpu:.0%} of a CPU, so it may be what was measured: ask for less, or run several."
         )
