@@ -84,6 +84,7 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
     Example: cnn-tf release list fashion_mnist
     """
     from pipelines import model_card, releases
+    from pipelines.errors import DataDamaged
 
     base_path = _base_path(models, name)
     releases.require_model(base_path)
@@ -94,8 +95,15 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
     )
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
+    notes = [
+        f"{label} was version {gone}, which is no longer there." for label, gone in releases.gone(base_path).items()
+    ]
     for version in releases.versions(base_path):
-        card = model_card.read(base_path / str(version)) or {}
+        try:
+            card = model_card.read(base_path / str(version)) or {}
+        except DataDamaged as error:
+            card = {}
+            notes.append(str(error))
         evaluation = card.get("evaluation") or {}
         table.add_row(
             str(version),
@@ -108,6 +116,14 @@ def list_releases(name: ModelName, models: ModelsFolder = Path("models")) -> Non
             card.get("exported", "–"),
         )
     console.out.print(table)
+    if released.labels and not releases.is_told(base_path):
+        label, version = next(iter(released.labels.items()))
+        notes.append(
+            f"{models / releases.CONFIG_FILE}, which servers read, says something else: a command was killed, or it was "
+            f"changed by hand. Have it written anew: cnn-tf release promote {name} {version} --label {label}"
+        )
+    for note in notes:
+        console.note(note)
 
 
 def _form(card: dict[str, Any]) -> str:
@@ -258,5 +274,5 @@ def _base_path(models: Path, name: str) -> Path:
 
 
 def _tell(change: Change, dry_run: bool) -> None:
-    before = "new" if change.before is None else f"was {change.before}"
+    before = {None: "new", change.after: "as before"}.get(change.before, f"was {change.before}")
     typer.echo(f"{'would be ' if dry_run else ''}{change.label}: {change.after} ({before})")

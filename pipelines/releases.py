@@ -61,6 +61,20 @@ def versions(base_path: Path) -> list[int]:
 
 def read(base_path: Path) -> Releases:
     """What is released of a model, as far as it is still there. Raises DataDamaged."""
+    noted, there = _noted(base_path), set(versions(base_path))
+    return Releases(
+        {label: version for label, version in noted.labels.items() if version in there},
+        [version for version in noted.former_stable if version in there],
+    )
+
+
+def gone(base_path: Path) -> dict[str, int]:
+    """Labels that were lost with their versions, which are no longer there. Raises DataDamaged."""
+    there = set(versions(base_path))
+    return {label: version for label, version in _noted(base_path).labels.items() if version not in there}
+
+
+def _noted(base_path: Path) -> Releases:
     path = base_path / STATE_FILE
     if not path.is_file():
         return Releases()
@@ -70,11 +84,7 @@ def read(base_path: Path) -> Releases:
         former = [int(version) for version in state["former_stable"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataDamaged(f"{path} is damaged ({error}). Delete it, and promote the versions anew.") from error
-    there = set(versions(base_path))
-    return Releases(
-        {label: version for label, version in labels.items() if version in there},
-        [version for version in former if version in there],
-    )
+    return Releases(labels, former)
 
 
 def served(base_path: Path, releases: Releases) -> list[int]:
@@ -101,6 +111,12 @@ def write_config(models: Path) -> None:
             "model_config_list {\n" + "".join(_config(models / name) for name in names) + "}\n"
         )
         files.write(models / CONFIG_FILE, text)
+
+
+def is_told(base_path: Path) -> bool:
+    """Whether models.config says of the model what is released; not if a command was killed before. Raises DataDamaged."""
+    path = base_path.parent / CONFIG_FILE
+    return path.is_file() and _config(base_path) in path.read_text().splitlines(keepends=True)
 
 
 def _config(base_path: Path) -> str:

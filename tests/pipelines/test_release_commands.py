@@ -11,7 +11,7 @@ import sys
 import pytest
 from support import run_cli
 
-from pipelines import releases
+from pipelines import model_card, releases
 
 DATA = "variables/variables.data-00000-of-00001"
 
@@ -75,6 +75,25 @@ def test_the_list_of_versions_fits_a_terminal_of_80_columns(models):
     answer = run_cli("release", "list", "patterns", cwd=models.parent)
     assert "…" not in answer.stdout
     assert all(whole in answer.stdout for whole in ("90.84%", "10,000", "7f4c4834", "bfloat16", told["exported"]))
+
+
+def test_the_list_tells_what_is_not_as_it_should_be(models):
+    base_path = models / "patterns"
+    releases.promote(base_path, 1)
+    config = (models / releases.CONFIG_FILE).read_text()
+    releases.promote(base_path, 1, "canary")
+    assert run_cli("release", "list", "patterns", cwd=models.parent).stderr == ""
+    (models / releases.CONFIG_FILE).write_text(config)  # as if it had been killed before this was written
+    (base_path / "2" / model_card.JSON_FILE).write_text("{")
+    answer = run_cli("release", "list", "patterns", cwd=models.parent)
+    damaged, untold = answer.stderr.splitlines()
+    assert answer.returncode == 0
+    assert columns(answer.stdout, "version", "form") == [["1", "float32"], ["2", "–"]]
+    assert "model_card.json is damaged" in damaged
+    assert untold.endswith("Have it written anew: cnn-tf release promote patterns 1 --label stable")
+    shutil.rmtree(base_path / "1")
+    lost = run_cli("release", "list", "patterns", cwd=models.parent).stderr.splitlines()
+    assert lost[:2] == [f"{label} was version 1, which is no longer there." for label in ("stable", "canary")]
 
 
 def test_a_release_from_the_list_to_the_prune(models):
