@@ -17,6 +17,7 @@ Its modules:
     bench                        `cnn-tf bench-client`
 """
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from serving.client.aio import AsyncPredictClient
@@ -33,14 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPredictClient",
-    "AsyncRestPredictClient",
     "Connection",
     "ModelStatus",
     "PredictClient",
     "Prediction",
     "Predictions",
     "Refused",
-    "RestPredictClient",
     "Retry",
     "Score",
     "ServingError",
@@ -48,6 +47,8 @@ __all__ = [
     "TensorSpec",
     "Tls",
 ]
+if importlib.util.find_spec("httpx"):
+    __all__ += ["AsyncRestPredictClient", "RestPredictClient"]
 
 
 def __getattr__(name: str) -> object:

@@ -92,7 +92,7 @@ class AsyncPredictClient:
     predict = _awaited(Core.predict)
     map = _iterating(Core.map)
     classify = _awaited(Core.classify)
-    signatures = _awaited(Core.signatures)
+    metadata = _awaited(Core.metadata)
     status = _awaited(Core.status)
     wait_until_ready = _awaited(Core.wait_until_ready)
     reload = _awaited(Core.reload)

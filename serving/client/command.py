@@ -131,12 +131,16 @@ def _save(
         now, seconds = job.classified + job.failed - before, time.monotonic() - begin
         told = f", {job.failed:,} failed: {failures}" if job.failed else ""
         rate = f" ({now:,} now, {now / seconds:,.0f} a second)" if now else " (all done before)"
-        console.print(_printable(f"{job.classified:,} pictures in {output}{told}{rate}."), soft_wrap=True)
+        console.print(_printable(f"{_pictures(job.classified)} in {output}{told}{rate}."), soft_wrap=True)
     return bool(job.failed)
 
 
 def _tell(count: int, done: int = 0) -> None:
-    typer.echo(f"{count:,} pictures would be sent" + (f", {done:,} are done." if done else "."))
+    typer.echo(f"{_pictures(count)} would be sent" + (f", {done:,} are done." if done else "."))
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"
 
 
 def _console(**options: Any) -> Console:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from serving import wire
+from serving.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import ssl
@@ -85,8 +86,10 @@ class Connection:
     interceptors: Sequence[Any] = ()
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each attempt."""
+        """What goes with each attempt. Raises InvalidArgument for a token that no header can hold."""
         token = self.token() if callable(self.token) else self.token
+        if token and not (token.isascii() and token.isprintable()):  # libraries would tell the token itself
+            raise InvalidArgument("The token holds what no header can, such as the end of a line: pass token.strip().")
         return (("authorization", f"Bearer {token}"),) if token else ()
 
     def channel(self, address: Address) -> Any:

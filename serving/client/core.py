@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,7 +195,7 @@ class Core:
         answer = yield from self._ask(wire.CLASSIFY, request, limits, hedge_after=self._hedge_after)
         return read_classes(pb.ClassificationResponse.FromString(answer), limits.request_id)
 
-    def signatures(
+    def metadata(
         self, *, version: int | None = None, label: str | None = None, timeout: float | None = None
     ) -> Steps[Signatures]:
         """What the model takes and gives, by signature name. Asks the server each time."""
@@ -240,7 +240,8 @@ class Core:
     def _fitting(self, given: object, signature: str, choice: Choice, limits: Limits) -> Steps[Inputs]:
         """What is sent of `given`; it fits the signature as far as the server tells it."""
         given = yield from _with_contents(given)
-        known = (yield from self._known_signatures(choice, limits)) if self._check else None
+        is_named = isinstance(given, Mapping)
+        known = (yield from self._known_signatures(choice, limits, needed=not is_named)) if self._check else None
         if known is None:
             return unchecked(given, signature)
         try:
@@ -251,13 +252,18 @@ class Core:
         # A newer version may take them.
         return checked(given, signature, (yield from self._signatures(choice, limits)))
 
-    def _known_signatures(self, choice: Choice, limits: Limits) -> Steps[Signatures | None]:
-        """Asks once for each choice. None if the server does not tell."""
+    def _known_signatures(self, choice: Choice, limits: Limits, *, needed: bool = True) -> Steps[Signatures | None]:
+        """Asks once for each choice. None if the server does not tell, and they are not `needed`."""
         if choice not in self._known:
             try:
                 yield from self._signatures(choice, limits)
-            except errors.Unimplemented:
-                return None
+            except errors.Unimplemented as error:
+                if not needed:
+                    return None
+                raise errors.Unimplemented(
+                    f"{self.address} does not tell what its models take ({error.message}). Is this the {self._protocol.name} "
+                    "port of TensorFlow Serving, or of cnn-tf serve? If so, name the input: {'images': ...}."
+                ) from error
         return self._known[choice][1]
 
     def _signatures(self, choice: Choice, limits: Limits) -> Steps[Signatures]:

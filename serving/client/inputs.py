@@ -52,7 +52,7 @@ def unchecked(given: object, signature: str) -> Inputs:
     """As it is given. Raises FailedPrecondition if no input is named."""
     if not isinstance(given, Mapping):
         raise FailedPrecondition(
-            "What the model takes was not asked for, or is not told. Name the input: {'images': ...}."
+            "This client does not ask what the model takes (check=False). Name the input: {'images': ...}."
         )
     return Inputs({name: wire.as_array(value) for name, value in given.items()}, signature)
 
@@ -125,15 +125,30 @@ def _fit(name: str, value: object, spec: TensorSpec, *, lone: bool = False) -> A
 def _to_array(value: object, spec: TensorSpec) -> Array:
     """Numbers in lists, which have no type of their own, take the input's where it holds them."""
     first = _first(value)
-    if images.is_image(first):
+    if images.is_image(first) or (isinstance(first, (np.ndarray, *_BYTES)) and _has_image(value)):
         channels = spec.shape[-1] if spec.shape and len(spec.shape) == 4 else None
-        return np.asarray(_map(value, lambda image: images.pixels(image, channels)))
+        return np.asarray(_map(value, lambda leaf: _pixels(leaf, channels)))
     if isinstance(first, _BYTES):
         value = _map(value, lambda leaf: bytes(leaf) if isinstance(leaf, _BYTES) else leaf)
     array = wire.as_array(value)
     target = DTYPES.get(spec.dtype)
     is_untyped = isinstance(first, (bool, int, float, complex, list, tuple)) and not isinstance(first, np.generic)
     return array.astype(target) if is_untyped and target is not None and _holds(target, array) else array
+
+
+def _has_image(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and any(map(images.is_image, value))
+
+
+def _pixels(leaf: object, channels: int | None) -> object:
+    if images.is_image(leaf):
+        return images.pixels(leaf, channels)
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    raise InvalidArgument(
+        "Pictures of one request are all encoded (bytes, or paths of files), or all pixels (arrays, or pictures of PIL). "
+        f"Received: {type(leaf).__name__} beside a picture of PIL."
+    )
 
 
 def _holds(dtype: np.dtype[Any], array: Array) -> bool:

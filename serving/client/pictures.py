@@ -118,7 +118,7 @@ def require_address(address: str) -> None:
 def find_signature(client: PredictClient) -> str:
     """One that takes encoded pictures and names their classes. Raises FailedPrecondition if there is none; ServingError."""
     try:
-        found = client.signatures()
+        found = client.metadata()
     except NotFound as error:
         raise NotFound(f"{error.message}. Name a model that {client.address} serves with --model.") from error
     for name, outputs in SIGNATURES.items():

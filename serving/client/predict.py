@@ -135,7 +135,7 @@ class PredictClient:
     predict = _blocking(Core.predict)
     map = _iterating(Core.map)
     classify = _blocking(Core.classify)
-    signatures = _blocking(Core.signatures)
+    metadata = _blocking(Core.metadata)
     status = _blocking(Core.status)
     wait_until_ready = _blocking(Core.wait_until_ready)
     reload = _blocking(Core.reload)

@@ -51,7 +51,12 @@ class Prediction:
         return self.top(1)[0].probability
 
     def top(self, count: int = 5) -> list[Score]:
-        """The likeliest classes, the best first; fewer if the model does not tell of so many."""
+        """The likeliest classes, the best first; fewer if the model does not tell of so many.
+
+        Raises ValueError for a count below 0.
+        """
+        if count < 0:
+            raise ValueError(f"A count of classes is 0 or more. Received: {count}.")
         labels, scores = self._scores()
         order = np.argsort(-scores, kind="stable")[:count]
         return [

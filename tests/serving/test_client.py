@@ -48,10 +48,10 @@ def test_nested_lists_and_chosen_outputs(client):
 
 
 def test_tells_what_the_model_takes_and_gives(client):
-    signature = client.signatures()["serving_default"]
+    signature = client.metadata()["serving_default"]
     assert signature.inputs == {"images": ("uint8", (None, 28, 28, 1))}
     assert signature.outputs["top_labels"] == ("string", (None, 3))
-    assert client.signatures()["serving_bytes"].inputs == {"image_bytes": ("string", (None,))}
+    assert client.metadata()["serving_bytes"].inputs == {"image_bytes": ("string", (None,))}
 
 
 def test_status(client):
@@ -147,7 +147,7 @@ def test_both_clients_have_the_same_methods():
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert methods(PredictClient) == methods(AsyncPredictClient)
-    for name in ("predict", "map", "classify", "signatures", "status", "wait_until_ready", "reload"):
+    for name in ("predict", "map", "classify", "metadata", "status", "wait_until_ready", "reload"):
         assert getattr(PredictClient, name).__doc__ == getattr(AsyncPredictClient, name).__doc__
 
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
+from clients import serving
 from PIL import Image
 from saved_models import save
 
@@ -191,6 +193,33 @@ def test_an_image_of_more_bits_is_refused(client, mode):
 def test_images_of_several_sizes_are_no_batch(client):
     with pytest.raises(errors.InvalidArgument, match="'images' is no array of one shape"):
         client.predict([Image.new("L", (28, 28)), Image.new("L", (28, 29))])
+
+
+def test_images_and_arrays_may_be_one_batch(client):
+    image, array = Image.fromarray(PIXELS[0, ..., 0]), PIXELS[1]
+    for given in ([image, array], [array, image]):
+        expected = client.predict(np.stack([PIXELS[0], PIXELS[1]][:: 1 if given[0] is image else -1]))
+        np.testing.assert_array_equal(client.predict(given)["logits"], expected["logits"])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_images_and_files_are_no_batch(client, files, is_first):
+    pair = [Image.new("L", (28, 28)), files[0]]
+    with pytest.raises(errors.InvalidArgument, match="Received: .* beside a picture of PIL"):
+        client.predict(pair if is_first else pair[::-1])
+
+
+def test_a_server_that_does_not_tell_what_models_take():
+    def unimplemented(request, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    with serving(unimplemented) as address, PredictClient(address, "m") as client:
+        with pytest.raises(errors.Unimplemented, match="Is this the gRPC port of TensorFlow Serving"):
+            client.predict(PIXELS)
+        with pytest.raises(errors.Unimplemented, match="Is this the gRPC port of TensorFlow Serving"):
+            next(client.map([b"a"]))
+        with pytest.raises(errors.Unimplemented, match="^unknown method"):
+            client.predict({"x": PIXELS})
 
 
 def test_the_client_brings_no_pil():

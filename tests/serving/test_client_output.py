@@ -135,7 +135,7 @@ def test_the_same_command_does_what_is_new(predict, photos, tmp_path, suffix):
     assert "(all done before)" in predict("photos", "--output", output).stderr
     assert rows(output) == before
     (tmp_path / "photos" / "0" / "0.PNG").rename(tmp_path / "photos" / "new.png")
-    assert "1 pictures would be sent, 13 are done." in predict("photos", "--output", output, "--dry-run").stdout
+    assert "1 picture would be sent, 13 are done." in predict("photos", "--output", output, "--dry-run").stdout
     predict("photos", "--output", output)
     assert rows(output)[:12] == before
     assert [row["file"] for row in rows(output)[12:]] == ["photos/new.png"]

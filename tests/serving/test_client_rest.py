@@ -192,7 +192,7 @@ def test_each_kind_of_input_gets_the_same_answer(rest, client, tmp_path):
 
 
 def test_tells_of_the_model(rest, client):
-    assert rest.signatures() == client.signatures()
+    assert rest.metadata() == client.metadata()
     assert rest.status() == client.status() == [(1, "AVAILABLE", "")]
     assert rest.wait_until_ready(timeout=1) == 1
 
@@ -449,6 +449,28 @@ except ModuleNotFoundError as error:
         "[]",
         "httpx is not installed. To install what REST needs, in the checkout: pip install '.[rest]'",
     ]
+
+
+def test_all_names_can_be_imported_without_the_packages_of_rest():
+    code = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *package: None if name == "httpx" else find(name, *package)
+from serving.client import *
+print("PredictClient" in globals(), "RestPredictClient" in globals())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "True False\n"
+
+
+@pytest.mark.parametrize("token", ["secret\n", "s\u00e9cret"])
+def test_a_token_that_no_header_holds_is_not_told(connect, token):
+    with (
+        connect("http://127.0.0.1:1", "m", connection=Connection(token=token)) as client,
+        pytest.raises(errors.InvalidArgument, match="no header can") as error,
+    ):
+        client.status()
+    assert "cret" not in str(error.value)
 
 
 def test_map_gives_what_it_gives_over_grpc(rest, server):

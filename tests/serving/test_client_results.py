@@ -65,6 +65,11 @@ def test_an_answer_without_classes_says_what_was_expected(client):
         client.predict(PIXELS, outputs=["logits"])[0].top()
 
 
+def test_a_count_of_classes_is_none_below_zero(client):
+    with pytest.raises(ValueError, match="0 or more. Received: -1"):
+        client.predict(PIXELS)[0].top(-1)
+
+
 def test_outputs_that_are_no_batch_are_arrays_alone():
     for arrays in ({"a": np.zeros(2), "b": np.zeros(3)}, {"a": np.zeros(())}, {}):
         with pytest.raises(errors.FailedPrecondition, match="no batch"):

@@ -55,7 +55,7 @@ def test_versions_labels_and_a_reload(client, models):
     assert client.predict({"x": ONE.astype(np.int32)})["y"].tolist() == [2], "its signature was asked for again"
     assert client.predict({"x": ONE.astype(np.int32)}, label="canary").version == 2
     assert client.predict({"x": ONE}, version=1)["y"].tolist() == [1]
-    assert client.signatures(version=1) != client.signatures(label="canary")
+    assert client.metadata(version=1) != client.metadata(label="canary")
     client.reload(config(models, [1, 2], stable=2))
     assert client.predict({"x": ONE.astype(np.int32)}, label="stable").version == 2, "the label has moved"
     with pytest.raises(errors.InvalidArgument, match=r"Expected the text of a models.config"):

@@ -25,7 +25,7 @@ def encoded(client: PredictClient, picture: Path | None, signature: str, batch_s
     if picture is not None:
         return _request(client, [picture.read_bytes()] * batch_size, signature)
     name = signature or DEFAULT_SIGNATURE
-    known = client.signatures()
+    known = client.metadata()
     if name not in known:
         raise WrongUse(f"The model has no signature {name!r}. Name one with --signature: {', '.join(sorted(known))}.")
     inputs = {key: _random(key, spec, batch_size) for key, spec in known[name].inputs.items()}
