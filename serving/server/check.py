@@ -99,6 +99,8 @@ def _try(name: str, number: int, path: Path, load: Load) -> Finding:
         servable = load(name, number, path)
     except errors.ServingError as error:
         return Finding(name, number, error=f"{error.code.name}: {error.message}")
+    except Exception as error:  # a fault of ours; the others shall be told of nevertheless
+        return Finding(name, number, error=f"INTERNAL: {type(error).__name__}: {error}")
     seconds = time.perf_counter() - begin
     signatures = tuple(sorted(key for key in servable.signatures if not key.startswith("__")))
     try:

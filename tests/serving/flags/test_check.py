@@ -99,6 +99,19 @@ def load_unready(name, version, path):
     return servable
 
 
+def test_a_fault_in_one_model_hides_no_other(models):
+    def load_some(name, version, path):
+        if name == "strings":
+            raise RecursionError("too deep")
+        return load(name, version, path)
+
+    output = io.StringIO()
+    configs = [ModelConfig(name, models / name) for name in ("strings", "double")]
+    assert check.check(configs, load_some, Console(file=output, width=200)) == 1
+    assert "strings, version 1: INTERNAL: RecursionError: too deep" in output.getvalue()
+    assert "1 of 2 cannot be served." in output.getvalue()
+
+
 def test_a_model_that_loads_but_cannot_answer_is_told(models):
     config = ModelConfig("double", models / "double")
     (finding,) = check.examine(config, load_unready)
