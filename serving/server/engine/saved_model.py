@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from serving.server.engine.sharing import Shared
 from serving.server.engine.straight import Crooked
 from serving.server.engine.variables import INIT_SIGNATURE
 
+_log = logging.getLogger(__name__)
+
 
 def load(path: Path, options: EngineOptions) -> SavedModelEngine:
     """See `engine.load`."""
@@ -52,9 +55,12 @@ def _load(path: Path, options: EngineOptions) -> SavedModelEngine:
     try:
         engine = _optimised(_frozen(meta_graph, model), model)
     except NotOptimisableError as error:
-        # A graph that is loaded has all signatures in it.
-        model.shared.clear()
         engine = _plain(meta_graph, model, str(error))
+    except (errors.ServingError, OSError):
+        raise
+    except Exception as error:  # a fault of ours, for which no model shall be refused
+        _log.exception("The graph in %s could not be optimised", path)
+        engine = _plain(meta_graph, model, f"optimising failed with {type(error).__name__}")
     engine.needs_ranks = layouts.needs_ranks(meta_graph.graph_def)
     return engine
 
@@ -136,7 +142,8 @@ def _find_probes(
 
 
 def _plain(meta_graph: meta_graph_pb2.MetaGraphDef, model: _Model, why: str) -> SavedModelEngine:
-    """The model as TensorFlow loads it."""
+    """The model as TensorFlow loads it, with all signatures in one graph."""
+    model.shared.clear()
     first_threads = _first_threads(model.options)
 
     def open_session(threads: int) -> Any:

@@ -12,7 +12,7 @@ from saved_models import joinable, run
 from tensorflow.core.protobuf import config_pb2
 
 from serving import errors
-from serving.server.engine import EngineOptions, load, precision
+from serving.server.engine import EngineOptions, load, precision, saved_model
 
 X = np.random.default_rng(1).normal(size=(3, 8, 8, 96)).astype(np.float32)
 
@@ -86,6 +86,18 @@ def test_signatures_that_are_fed_in_the_middle_of_another_answer_as_before(tmp_p
             np.testing.assert_allclose(answer, wanted, rtol=1e-5, err_msg=name)
     engine.close()
     plain.close()
+
+
+def test_a_fault_in_optimising_refuses_no_model(network, monkeypatch, caplog):
+    def fold(*_, **__):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(saved_model.folding, "fold", fold)
+    engine = load(network, EngineOptions())
+    assert engine.summary.startswith("as loaded (optimising failed with RecursionError)")
+    assert "too deep" in caplog.text
+    np.testing.assert_allclose(run(engine, X)[0], plain(network, X)[0], rtol=1e-5, atol=1e-5)
+    engine.close()
 
 
 def test_what_is_optimised_can_be_switched_off(network):
