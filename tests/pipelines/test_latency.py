@@ -123,7 +123,7 @@ def test_the_command_tells_what_was_measured(base_path):
     assert (code, out, error.count("\n")) == (1, "", 0)
     assert "Expected at most 2.00 times" in error
     note = "Latency was not measured: no other version is stable, to compare with."
-    assert promote("1") == (0, "would be stable: 1 (was 1)", note)
+    assert promote("1") == (0, "would be stable: 1 (as before)", note)
     assert promote("6", "--force") == (0, "would be stable: 6 (was 1)", "")
 
 
