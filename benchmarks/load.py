@@ -2,7 +2,7 @@
 
 Callers who wait for their answers are h2load's (Debian: nghttp2-client), which is written in C, so that on two cores the
 servers are what is measured. It counts HTTP statuses; whether the answers are right is seen by a client beside it, which asks
-a few times a second. For requests at given times see `open_loop`.
+seldom enough that what it costs does not count. For requests at given times see `open_loop`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.serving_models import Request
 
 # Of probabilities; that of sums of bfloat16 is another.
 TOLERANCE = 1e-3
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 2.0
 TIMEOUT = 10.0
 WARM_SECONDS = 0.5
 
@@ -170,7 +170,7 @@ def _command(target: Target, arguments: Sequence[str], body: str, log: str) -> l
 
 @contextmanager
 def _sampling(target: Target) -> Iterator[list[int]]:
-    """Asks a few times a second for the time of the block; yields a list whose item is the number of wrong answers."""
+    """Asks each SAMPLE_SECONDS for the time of the block; yields a list whose item is the number of wrong answers."""
     wrong, stop = [0], threading.Event()
 
     def sample() -> None:
