@@ -43,9 +43,19 @@ def _example(value: Json) -> bytes:
     example = example_pb2.Example()
     for name, content in value.items():
         feature = _feature(name, content if isinstance(content, list) else [content])
-        example.features.feature[name].CopyFrom(feature)
+        if _is_text(name):  # else no model knows it, and features that it does not know are passed over
+            example.features.feature[name].CopyFrom(feature)
     serialized: bytes = example.SerializeToString()
     return serialized
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is UTF-8, as it came."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _feature(name: str, values: Sequence[Json]) -> feature_pb2.Feature:

@@ -55,6 +55,13 @@ def test_the_kind_of_a_feature_is_that_of_its_first_value():
     assert feature["none"].WhichOneof("kind") is None
 
 
+def test_a_feature_whose_name_is_no_utf_8_is_one_that_no_model_knows():
+    (example,) = read(b'{"examples": [{"x": 1.0, "\xff": [2.0]}]}')
+    assert set(example.features.feature) == {"x"}
+    with pytest.raises(errors.InvalidArgument, match="has element with unexpected JSON type: Null"):
+        read(b'{"examples": [{"\xff": [null]}]}')
+
+
 def test_integers_are_no_floats(ask):
     assert "Data types don't match. Data type: int64 but expected type: float" in refused(ask, 2)
 
