@@ -26,7 +26,17 @@ WRONG = {
     "sorted": lambda x: {"y": tf.sort(x, axis=0, direction="DESCENDING")},
     "one of two answers": lambda x: {"y": x, "z": tf.reduce_sum(x)},
     "numbered": lambda x: {"y": tf.range(tf.shape(x)[0])},
+    "scaled if any value is above 1": lambda x: {"y": tf.cond(tf.reduce_max(x) > 1, lambda: x / 255, lambda: x)},
+    "chosen by any value above 1": lambda x: {"y": tf.where(tf.reduce_max(x) > 1, x / 255, x)},
+    "chosen by all values above 1": lambda x: {"y": tf.where(tf.reduce_min(x) > 1, x / 255, x)},
+    "chosen by the sum's sign": lambda x: {"y": tf.where(tf.reduce_sum(x) > 0, x, -x)},
+    "divided by the largest": lambda x: {"y": x / tf.maximum(tf.reduce_max(x), 50)},
+    "clipped by the norm of all": lambda x: {"y": tf.clip_by_global_norm([x], 40.0)[0][0]},
+    "halved while any is large": lambda x: {
+        "y": tf.while_loop(lambda y: tf.reduce_max(tf.abs(y)) > 1.5, lambda y: [y / 2], [x])[0]
+    },
 }
+PIXELS = tf.TensorSpec((None, 3), tf.uint8, name="x")
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -39,6 +49,12 @@ def test_independent_rows_may_be_joined(tmp_path, name):
 @pytest.mark.parametrize("name", WRONG)
 def test_rows_that_depend_on_each_other_are_never_joined(tmp_path, name):
     engine = engine_of(tmp_path, WRONG[name])
+    assert not joinable(engine)
+    engine.close()
+
+
+def test_pixels_that_depend_on_each_other_are_never_joined(tmp_path):
+    engine = engine_of(tmp_path, lambda x: {"y": tf.where(tf.reduce_max(x) > 128, x // 2, x)}, PIXELS)
     assert not joinable(engine)
     engine.close()
 
