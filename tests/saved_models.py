@@ -163,6 +163,62 @@ def fed_in_the_middle(folder: Path, default: str = "scaled") -> Path:
     return folder
 
 
+def fed_at_a_convolution(folder: Path) -> Path:
+    """Of TensorFlow 1, float (B, 8, 8, 3): serving_default from the pictures, "after" from the convolution's output."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 8, 8, 3))
+        kernel = v1.get_variable("kernel", (3, 3, 3, 4), use_resource=True)
+        convolved = tf.nn.conv2d(x, kernel, 1, "SAME")
+        scale, offset = tf.fill([4], 2.0), tf.fill([4], 0.5)
+        normalized, *_ = v1.nn.fused_batch_norm(
+            convolved, scale, offset, tf.fill([4], 0.1), tf.fill([4], 1.5), is_training=False
+        )
+        y = tf.reduce_mean(tf.nn.relu(normalized), [1, 2])
+        signatures = {
+            "serving_default": _definition({"x": x}, {"y": y}),
+            "after": _definition({"x": convolved}, {"y": y}),
+        }
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return folder
+
+
+def training(folder: Path) -> Path:
+    """float x (B, 2) -> x w with w = 1; "train" adds x's mean to w, and "count" how often it was asked."""
+    module = tf.Module()
+    module.w, module.n = tf.Variable([1.0, 1.0]), tf.Variable(0)
+    spec = tf.TensorSpec((None, 2), name="x")
+
+    def train(x):
+        return {"w": module.w.assign_add(tf.reduce_mean(x, axis=0))}
+
+    def count(x):
+        return {"n": module.n.assign_add(1)}
+
+    functions = {"serving_default": lambda x: {"y": x * module.w}, "train": train, "count": count}
+    module.functions = {name: tf.function(function, [spec]) for name, function in functions.items()}
+    tf.saved_model.save(module, str(folder), module.functions)
+    return folder
+
+
+def handing_on(folder: Path) -> Path:
+    """Of TensorFlow 1: serving_default float x (B,) -> 2 x; "same" x -> x and 2 x, "only" x -> x."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None,))
+        y = 2 * x
+        signatures = {
+            "serving_default": _definition({"x": x}, {"y": y}),
+            "same": _definition({"x": x}, {"x": x, "y": y}),
+            "only": _definition({"x": x}, {"x": x}),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return folder
+
+
 def initialised(folder: Path) -> Path:
     """Float (B,) -> float (B,), x + w, with w saved as 2 and set to 7 by the initialiser, which runs later."""
     with tf.Graph().as_default(), v1.Session() as session:

@@ -55,6 +55,7 @@ def freeze(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef, signatures: Sign
 
     Raises NotOptimisableError if it does more than read variables.
     """
+    _require_fed_at_the_start(meta_graph.graph_def, signatures)
     fetches = [info.name for signature in signatures.values() for info in signature.outputs.values()]
     inlined = inlining.inline(grappler.pruned(meta_graph.graph_def, fetches))
     graph = grappler.pruned(inlined, grappler.tensors(signatures))
@@ -64,6 +65,14 @@ def freeze(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef, signatures: Sign
     frozen = Frozen(graph_pb2.GraphDef(versions=graph.versions, library=graph.library))
     _replace_variables(graph, values, frozen)
     return frozen
+
+
+def _require_fed_at_the_start(graph: graph_pb2.GraphDef, signatures: Signatures) -> None:
+    """TensorFlow ends the process while it lays out a frozen convolution whose output is fed."""
+    fed = {node_of(info.name) for signature in signatures.values() for info in signature.inputs.values()}
+    for node in graph.node:
+        if node.name in fed and not node.op.startswith("Placeholder"):
+            raise NotOptimisableError(f"{node.name} ({node.op}) is fed in the middle of the graph")
 
 
 def _require_stateless(graph: graph_pb2.GraphDef) -> None:

@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from serving import errors
 from serving.server import memory
 from serving.server.engine import (
+    effects,
     folding,
     freezing,
     grappler,
@@ -51,7 +52,8 @@ def load(path: Path, options: EngineOptions) -> SavedModelEngine:
 
 def _load(path: Path, options: EngineOptions) -> SavedModelEngine:
     meta_graph = loading.read_meta_graph(path, options.tags)
-    model = _Model(path, dict(meta_graph.signature_def), options)
+    signatures = dict(meta_graph.signature_def)
+    model = _Model(path, signatures, options, writing=effects.writing(meta_graph.graph_def, _callable(signatures)))
     try:
         engine = _optimised(_frozen(meta_graph, model), model)
     except NotOptimisableError as error:
@@ -76,6 +78,8 @@ class _Model:
     """By signature; a signature without one could not be tried."""
     shared: dict[str, Shared] = field(default_factory=dict)
     """Signatures that run on another one's weights."""
+    writing: frozenset[str] = frozenset()
+    """Signatures that change what is kept between calls: only clients may run them."""
 
 
 def _frozen(meta_graph: meta_graph_pb2.MetaGraphDef, model: _Model) -> Frozen:
@@ -131,7 +135,7 @@ def _find_probes(
 ) -> None:
     end = time.monotonic() + probe.BUDGET_SECONDS
     requests = recorded.requests(model.path)
-    for name in sorted(signatures, key=lambda name: (name != "serving_default", name)):
+    for name in sorted(signatures.keys() - model.writing, key=lambda name: (name != "serving_default", name)):
         signature = signatures[name]
         if model.probes and time.monotonic() > end:
             return

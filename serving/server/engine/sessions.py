@@ -79,6 +79,8 @@ def function(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Func
     hands arrays to the session as they are, as TensorFlow Serving does. And it runs in the calling thread: for a small network
     waking another thread costs more than the arithmetic.
     """
+    if not set(feeds).isdisjoint(fetches):
+        return _handing_on(feeds, fetches, lambda rest: function(session, feeds, rest))
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
     options.run_options.inter_op_thread_pool = CALLING_THREAD
     try:
@@ -96,6 +98,20 @@ def function(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Func
     return call
 
 
+def _handing_on(feeds: Sequence[str], fetches: Sequence[str], make: Callable[[Sequence[str]], Function]) -> Function:
+    """Of `fetches` those that are fed are handed on as they come, which TensorFlow refuses to do; `make` makes the rest."""
+    rest = [fetch for fetch in fetches if fetch not in feeds]
+    run = make(rest) if rest else None
+
+    def call(*arrays: Any, seconds: float | None = None) -> Sequence[Any]:
+        computed = dict(zip(feeds, arrays, strict=True))
+        if run is not None:
+            computed |= zip(rest, run(*arrays, seconds=seconds), strict=True)
+        return [computed[fetch] for fetch in fetches]
+
+    return call
+
+
 def pools(session: Any) -> Pools:
     """The pools of a session for runs that may be ended; a session that was configured otherwise has one for all."""
     free: Pools = queue.SimpleQueue()
@@ -107,6 +123,8 @@ def pools(session: Any) -> Pools:
 
 def stoppable(session: Any, feeds: Sequence[str], fetches: Sequence[str], free: Pools) -> Function:
     """The same for a graph with loops, whose runs take any time; `free` are the session's pools."""
+    if not set(feeds).isdisjoint(fetches):
+        return _handing_on(feeds, fetches, lambda rest: stoppable(session, feeds, rest, free))
     tensor = session.graph.get_tensor_by_name
     try:
         inputs = [tensor(name)._as_tf_output() for name in feeds]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -77,7 +79,7 @@ def test_equal_signatures_run_on_one_of_them(tmp_path, names):
 def test_signatures_that_are_fed_in_the_middle_of_another_answer_as_before(tmp_path, default):
     path = saved_models.fed_in_the_middle(tmp_path / "1", default)
     engine, plain = load(path, EngineOptions()), load(path, EngineOptions(optimise=False))
-    assert engine.summary.startswith("frozen")
+    assert "is fed in the middle of the graph" in engine.summary
     rows = np.array([[0, 10, 200, 255], [9, 8, 7, 6]], np.uint8)
     for name, signature in plain.signatures.items():
         given = rows if signature.inputs["x"].dtype == tf.uint8 else rows.astype(np.float32)
@@ -86,6 +88,45 @@ def test_signatures_that_are_fed_in_the_middle_of_another_answer_as_before(tmp_p
             np.testing.assert_allclose(answer, wanted, rtol=1e-5, err_msg=name)
     engine.close()
     plain.close()
+
+
+def test_a_convolution_whose_output_is_fed_does_not_end_the_process(tmp_path):
+    path = saved_models.fed_at_a_convolution(tmp_path / "1")
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from serving.server.engine import EngineOptions, load
+engine = load(Path(sys.argv[1]), EngineOptions())
+for name, channels in (("serving_default", 3), ("after", 4)):
+    signature = engine.signatures[name]
+    function = engine.function((signature.inputs["x"].name,), (signature.outputs["y"].name,))
+    print(function(np.ones((2, 8, 8, channels), np.float32))[0].shape)
+"""
+    answer = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=200)
+    assert answer.stdout == "(2, 4)\n(2, 4)\n", answer.stderr
+
+
+def test_signatures_that_change_variables_are_not_tried(tmp_path):
+    engine = load(saved_models.training(tmp_path / "1"), EngineOptions())
+    ones = np.ones((2, 2), np.float32)
+    np.testing.assert_array_equal(run(engine, ones)[0], ones)
+    assert joinable(engine)
+    assert not joinable(engine, "train")
+    assert run(engine, ones, signature="count")[0] == 1
+    assert run(engine, ones, signature="train")[0].tolist() == [2, 2]
+    np.testing.assert_array_equal(run(engine, ones)[0], 2 * ones)
+    engine.close()
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_an_input_may_be_an_output(tmp_path, optimise):
+    engine = load(saved_models.handing_on(tmp_path / "1"), EngineOptions(optimise=optimise))
+    x = np.array([1, 2, 3], np.float32)
+    assert [answer.tolist() for answer in run(engine, x, signature="same")] == [[1, 2, 3], [2, 4, 6]]
+    assert [answer.tolist() for answer in run(engine, x, signature="only")] == [[1, 2, 3]]
+    assert run(engine, x)[0].tolist() == [2, 4, 6]
+    engine.close()
 
 
 def test_a_fault_in_optimising_refuses_no_model(network, monkeypatch, caplog):
