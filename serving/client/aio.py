@@ -171,6 +171,7 @@ class AsyncPredictClient:
         finally:
             for attempt in attempts:
                 attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)  # else nobody takes what became of the slower one
 
     def _method(self, name: str) -> Any:
         if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import socketserver
@@ -178,6 +179,16 @@ def test_a_second_attempt_overtakes_a_slow_first_which_is_cancelled(connect):
         assert client.predict(X)["y"].tolist() == [1, 2]
         assert slow.cancelled.acquire(timeout=20)
     assert len(set(slow.asked)) == 1, "both attempts have one request id"
+
+
+def test_a_slow_first_attempt_is_over_when_the_second_is_answered():
+    async def ask(address):
+        async with AsyncPredictClient(address, "m", check=False, hedge_after=0.05, timeout=30) as client:
+            await client.predict(X)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+    with serving(Slow()) as address:
+        assert asyncio.run(ask(address)) == set()
 
 
 def test_a_second_attempt_has_what_is_left_of_the_time():
