@@ -148,8 +148,9 @@ class Core:
 
         pictures: each as predict takes one. No more of them are held than batch_size * in_flight: more are taken once answers
             have been taken. AsyncPredictClient takes an asynchronous iterable too.
-        batch_size: pictures in a request; 1 for a live stream, since a batch is sent when it is full.
-        in_flight: requests at once.  timeout: seconds for each.  The others are as in predict.
+        batch_size: pictures in a request, which is sent when they are all there.  in_flight: requests at once; the first one's
+            answers are given when so many are under way, or no more pictures come. Both are 1 for a live stream, whose
+            pictures are to be answered before the next one comes.  timeout: seconds for each.  The others are as in predict.
         read: gives a file's contents, in a thread of its own; for example a smaller picture. Raises OSError.
 
         Closing the iterator, or what ends it, cancels the requests under way.
@@ -209,7 +210,7 @@ class Core:
     def wait_until_ready(self, timeout: float = 60.0) -> Steps[int]:
         """Waits until the server answers and a version is available, and returns its number.
 
-        Raises Unavailable or NotFound if that does not come true within `timeout` seconds.
+        Raises Unavailable, NotFound or DeadlineExceeded if that does not come true within `timeout` seconds.
         """
         end = time.monotonic() + timeout
         while True:
@@ -229,8 +230,13 @@ class Core:
         config: all of it, the text of a models.config file. What is not in it is unloaded.
             model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" } }
 
-        Raises InvalidArgument for a text that says something else, and for models that the server refuses.
+        Raises InvalidArgument for a text that says something else, and for models that the server refuses;
+        FailedPrecondition for a label of a version that is not served; ServingError (UNKNOWN) if a new model does not load.
         """
+        if not isinstance(config, str):
+            raise errors.InvalidArgument(
+                f"Expected the text of a models.config file, such as path.read_text(). Received: {type(config).__name__}."
+            )
         try:
             wanted = text_format.Parse(config, pb.ModelServerConfig())
         except text_format.ParseError as error:

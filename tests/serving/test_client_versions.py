@@ -62,3 +62,8 @@ def test_versions_labels_and_a_reload(client, models):
         client.reload("models: times")
     with pytest.raises(ValueError, match="a version or a label"):
         client.predict({"x": ONE}, version=1, label="stable")
+
+
+def test_a_reload_takes_the_text_and_not_the_file(client, models):
+    with pytest.raises(errors.InvalidArgument, match=r"such as path.read_text\(\). Received: PosixPath"):
+        client.reload(models / "models.config")
