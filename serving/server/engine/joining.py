@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,6 +20,8 @@ CONTRAST_TOLERANCE = 1e-2
 # Beyond what pixels are, whether from 0 to 1 or to 255.
 LARGE = 300
 _DARKER = 16
+# For a graph with loops, which may never end with values made up.
+PATIENCE_SECONDS = 1.0
 
 
 def rowwise(signature: meta_graph_pb2.SignatureDef, tried: Probe | None, function: Function) -> frozenset[str]:
@@ -42,17 +43,20 @@ def rowwise(signature: meta_graph_pb2.SignatureDef, tried: Probe | None, functio
     except errors.ServingError:
         return frozenset()
     for arrays in _contrasts(tried.arrays):
-        if found:
-            with contextlib.suppress(errors.ServingError):  # values that the model does not take
-                found &= _alike(tried.fetches, function, arrays, CONTRAST_TOLERANCE)
+        try:
+            found &= _alike(tried.fetches, function, arrays, CONTRAST_TOLERANCE) if found else found
+        except errors.DeadlineExceeded:
+            return frozenset()  # how long it loops depends on the values: nobody shall wait for another one's
+        except errors.ServingError:
+            continue  # values that the model does not take
     return frozenset(found)
 
 
 def _alike(fetches: Sequence[str], function: Function, arrays: Sequence[Array], tolerance: float) -> set[str]:
     """Those that two rows get together as alone. Raises ServingError for rows that are refused alone."""
-    alone = [function(*[array[row : row + 1] for array in arrays]) for row in (0, 1)]
+    alone = [function(*[array[row : row + 1] for array in arrays], seconds=PATIENCE_SECONDS) for row in (0, 1)]
     try:
-        together = function(*arrays)
+        together = function(*arrays, seconds=PATIENCE_SECONDS)
     except errors.ServingError:
         return set()
     return {

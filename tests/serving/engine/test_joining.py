@@ -53,6 +53,15 @@ def test_rows_that_depend_on_each_other_are_never_joined(tmp_path, name):
     engine.close()
 
 
+def test_a_model_that_loops_for_ever_with_large_values_is_loaded_and_not_joined(tmp_path):
+    def loop(x):
+        return {"y": tf.while_loop(lambda y: tf.reduce_max(y) > 250, lambda y: [tf.maximum(y, x)], [x])[0]}
+
+    engine = engine_of(tmp_path, loop)
+    assert not joinable(engine)
+    engine.close()
+
+
 def test_pixels_that_depend_on_each_other_are_never_joined(tmp_path):
     engine = engine_of(tmp_path, lambda x: {"y": tf.where(tf.reduce_max(x) > 128, x // 2, x)}, PIXELS)
     assert not joinable(engine)
