@@ -157,10 +157,7 @@ def fed_in_the_middle(folder: Path, default: str = "scaled") -> Path:
         }
         signatures["serving_default"] = signatures[default]
         session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
-        builder.save()
-    return folder
+        return _saved(session, folder, signatures)
 
 
 def fed_at_a_convolution(folder: Path) -> Path:
@@ -179,10 +176,7 @@ def fed_at_a_convolution(folder: Path) -> Path:
             "after": _definition({"x": convolved}, {"y": y}),
         }
         session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
-        builder.save()
-    return folder
+        return _saved(session, folder, signatures)
 
 
 def training(folder: Path) -> Path:
@@ -213,10 +207,7 @@ def handing_on(folder: Path) -> Path:
             "same": _definition({"x": x}, {"x": x, "y": y}),
             "only": _definition({"x": x}, {"x": x}),
         }
-        builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
-        builder.save()
-    return folder
+        return _saved(session, folder, signatures)
 
 
 def initialised(folder: Path) -> Path:
@@ -260,6 +251,13 @@ def tensorflow_1_table(folder: Path, *, legacy: bool = False) -> Path:
 def _line_numbers(file):
     whole, line = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
     return v1.lookup.StaticHashTable(v1.lookup.TextFileInitializer(file, tf.string, whole, tf.int64, line), -1)
+
+
+def _saved(session, folder, signatures):
+    builder = v1.saved_model.Builder(str(folder))
+    builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+    builder.save()
+    return folder
 
 
 def _definition(inputs, outputs):

@@ -38,7 +38,12 @@ class Peer:
         return folder / self.name / "bin" / "python"
 
     def start(self, folder: Path, version: Path, port: int, log: IO[str]) -> subprocess.Popen[str]:
-        """Serves the SavedModel in `version` at 127.0.0.1:port, in a process group of its own."""
+        """Serves the SavedModel in `version` at 127.0.0.1:port, in a process group of its own.
+
+        Raises RuntimeError if it is not installed.
+        """
+        if not self.python(folder).exists():
+            raise RuntimeError(f"{self.name} is not installed: python -m benchmarks.peers")
         command = [str(self.python(folder)), str(SCRIPTS / f"serve_{self.name}.py")]
         environment = {**os.environ, "PEER_VERSION": str(version), "PEER_PORT": str(port)}
         environment.pop("PYTHONPATH", None)

@@ -34,7 +34,8 @@ def writing(graph: graph_pb2.GraphDef, signatures: Signatures) -> frozenset[str]
 def _operations(nodes: Iterable[node_def_pb2.NodeDef], library: Mapping[str, function_pb2.FunctionDef]) -> set[str]:
     """Names of the operations of `nodes`, and of all that functions do which they call."""
     found: set[str] = set()
-    todo, called = list(nodes), set[str]()
+    called: set[str] = set()
+    todo = list(nodes)
     while todo:
         node = todo.pop()
         found.add(node.op)
