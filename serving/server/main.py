@@ -107,7 +107,10 @@ def _serve(flags: Flags, models: list[ModelConfig]) -> int:
         stop.wait()
     logging.info("Stopping: finishing the requests under way; Ctrl-C ends at once")
     if not server.stop(flags.drain_seconds):
-        logging.error("Abandoning requests that take longer than --drain_seconds=%g", flags.drain_seconds)
+        logging.error(
+            "Abandoning what takes longer than --drain_seconds=%g: requests, or a version that loads",
+            flags.drain_seconds,
+        )
         os._exit(1)  # their threads cannot be ended otherwise
     logging.info("Stopped")
     return 0
