@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_a_first_call_that_compiles_does_not_count():
         EngineOptions(), threads.Trial(lambda n: busy(lambda rows: next(calls, 1e-4)), ROW, False, 0)
     )
     assert choice.seconds is None or choice.seconds < 0.1  # None: a single processor leaves no choice
+
+
+def test_functions_are_measured_in_threads_in_which_nothing_has_run():
+    """What oneDNN keeps for a thread depends on the session that ran there first."""
+    ran = {}
+
+    def function(threads):
+        return lambda array: [ran.setdefault(threading.get_ident(), threads), array]
+
+    threads.choose(EngineOptions(), threads.Trial(function, ROW, False, 0))
+    assert threading.get_ident() not in ran
 
 
 @pytest.mark.parametrize(
