@@ -24,6 +24,11 @@ class Loaded:
         self._retired = False
         self._unused = threading.Event()
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether a request uses the servable."""
+        return self._users > 0
+
     def borrow(self) -> Lent | None:
         """Lends the servable to one request; None once it is retired."""
         with self._lock:

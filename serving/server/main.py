@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 # Before TensorFlow is imported: its start-up notes about GPUs and instruction sets are not for users of a server.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -99,21 +99,25 @@ def _serve(flags: Flags, models: list[ModelConfig]) -> int:
         _load(server, stop)
     if stop.is_made():
         logging.info("Stopped before the models were loaded")
-        logging.shutdown()
-        os._exit(0)  # nobody was answered, and what loads them cannot be ended otherwise
+        _end_what_loads()
     server.open()
     _announce(server, flags)
     with _shown(server, flags):
         stop.wait()
     logging.info("Stopping: finishing the requests under way; Ctrl-C ends at once")
     if not server.stop(flags.drain_seconds):
-        logging.error(
-            "Abandoning what takes longer than --drain_seconds=%g: requests, or a version that loads",
-            flags.drain_seconds,
-        )
+        logging.error("Abandoning requests that take longer than --drain_seconds=%g", flags.drain_seconds)
         os._exit(1)  # their threads cannot be ended otherwise
     logging.info("Stopped")
+    if server.is_loading:
+        _end_what_loads()
     return 0
+
+
+def _end_what_loads() -> NoReturn:
+    """Ends the process, and with it the thread that loads a version: it cannot be ended otherwise."""
+    logging.shutdown()
+    os._exit(0)
 
 
 def _load(server: ModelServer, stop: StopRequest) -> None:

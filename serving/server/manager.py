@@ -69,8 +69,21 @@ class Manager:
         for model in models:
             model.settled.wait()
 
+    def end_reloads(self) -> None:
+        """Those that wait for a model do so no longer."""
+        for model in self._models.values():
+            model.settled.set()
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version of any model is being loaded."""
+        return any(model.is_loading for model in self._models.values())
+
     def stop(self, timeout: float) -> bool:
-        """Unloads everything once no request uses it; returns whether that was so within `timeout` seconds."""
+        """Unloads everything once no request uses it, but waits for no version that is being loaded (`is_loading`).
+
+        Returns whether no request was left within `timeout` seconds.
+        """
         end = time.monotonic() + timeout
         models = list(self._models.values())
         for model in models:  # all begin at once

@@ -37,6 +37,8 @@ Check = Callable[[Path], None]
 # How soon to look again at a version that is still being written, and how long the start waits for it, seconds.
 PENDING_SECONDS = 0.25
 PATIENCE_SECONDS = 60.0
+# How soon a stop sees that all that is left to wait for is a version that loads.
+_LOOK_SECONDS = 0.05
 # Unloaded and failed versions that are still told of.
 MAX_ENDED = 100
 
@@ -92,14 +94,29 @@ class ServedModel:
         """Begins to look after the versions."""
         self._thread.start()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version is being loaded, which nothing can interrupt."""
+        with self._lock:
+            return any(entry.state is State.LOADING for entry in self._versions.values())
+
     def stop(self, timeout: float) -> bool:
-        """Unloads everything once no request uses it; returns whether that was so within `timeout` seconds."""
+        """Unloads everything once no request uses it; returns whether no request did within `timeout` seconds.
+
+        A version that is being loaded is not waited for: it is unloaded, and all others with it, whenever that is done.
+        """
         self._stopping = True
         self._wake.set()
         if self._thread.ident is None:
             return True  # it never started
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        end = time.monotonic() + timeout
+        while self._thread.is_alive():
+            if self.is_loading and not any(loaded.is_lent for loaded in self._available.values()):
+                return True
+            if (left := end - time.monotonic()) <= 0:
+                return False
+            self._thread.join(min(left, _LOOK_SECONDS))
+        return True
 
     def apply(self, config: ModelConfig | None, *, scan: bool = True) -> None:
         """Serves as `config` says from now on, with a look at the disk at once; None: unloads all versions."""

@@ -90,8 +90,13 @@ class ModelServer:
         if self._poller:
             self._poller.start()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version is being loaded, which nothing can interrupt."""
+        return self._manager.is_loading
+
     def stop(self, grace_seconds: float = 10.0) -> bool:
-        """Takes no new requests, finishes those under way, unloads the models.
+        """Takes no new requests, finishes those under way, unloads the models; versions that load are left to themselves.
 
         Returns whether all of it was done within `grace_seconds`; requests that take longer are abandoned.
         """
@@ -99,6 +104,7 @@ class ModelServer:
         self._health.set_serving(False)
         if self._poller:
             self._poller.stop()
+        self._manager.end_reloads()
         self._close_ports(max(end - time.monotonic(), 0))
         stopped = self._manager.stop(max(end - time.monotonic(), 0))
         if self._tracing:

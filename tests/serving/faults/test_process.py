@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from support import until
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.client import PredictClient
-from serving.errors import ServingError, Unavailable
+from serving.errors import NotFound, ServingError, Unavailable
 from serving.server import process
 
 X = {"x": np.array([1, 2], np.float32)}
@@ -134,15 +136,26 @@ def test_a_client_without_a_server_is_told_so():
         client.predict(X)
 
 
+@pytest.fixture
+def loads_for_ever(endless):
+    """Makes a version folder whose warm-up request never ends."""
+
+    def make(folder):
+        version = shutil.copytree(endless, folder)
+        log = prediction_log_pb2.PredictionLog()
+        log.predict_log.request.CopyFrom(predict_request({"x": [2.0]}, name="m"))
+        (version / "assets.extra").mkdir()
+        with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+            writer.write(log.SerializeToString())
+        return version
+
+    return make
+
+
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
-def test_one_that_is_stopped_while_it_loads_ends_at_once(endless, tmp_path, asked):
-    """A warm-up request that never ends keeps it loading; the socket is there before."""
-    version = shutil.copytree(endless, tmp_path / "m" / "1")
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request({"x": [2.0]}, name="m"))
-    (version / "assets.extra").mkdir()
-    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        writer.write(log.SerializeToString())
+def test_one_that_is_stopped_while_it_loads_ends_at_once(loads_for_ever, tmp_path, asked):
+    """The socket is there before."""
+    loads_for_ever(tmp_path / "m" / "1")
     place = tmp_path / "socket"
     flags = [f"--grpc_socket_path={place}", "--rest_api_port=auto", "--drain_seconds=60", tmp_path]
     command = [sys.executable, "-m", "serving.server", *flags]
@@ -154,3 +167,37 @@ def test_one_that_is_stopped_while_it_loads_ends_at_once(endless, tmp_path, aske
     assert said == ""
     assert "Stopped before the models were loaded" in told
     assert "Traceback" not in told
+
+
+def test_a_further_version_that_loads_does_not_hold_up_the_end(endless, loads_for_ever, tmp_path):
+    shutil.copytree(endless, tmp_path / "models" / "m" / "1")
+    flags = [str(tmp_path / "models"), "--file_system_poll_wait_seconds=0.1", "--drain_seconds=60"]
+    with process.running(flags) as server, PredictClient(server.grpc_address, "m", timeout=20) as client:
+        loads_for_ever(tmp_path / "aside").rename(tmp_path / "models" / "m" / "2")
+        until(lambda: states(client) == ["LOADING", "AVAILABLE"])
+        assert client.predict({"x": np.zeros(1, np.float32)})["y"].tolist() == [0]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def test_nor_does_a_reload_that_waits_for_a_model(endless, loads_for_ever, tmp_path):
+    shutil.copytree(endless, tmp_path / "m" / "1")
+    loads_for_ever(tmp_path / "n" / "1")
+    models = [f'config {{ name: "{n}" base_path: "{tmp_path / n}" model_platform: "tensorflow" }}' for n in "mn"]
+    config = f"model_config_list {{ {' '.join(models)} }}"
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--drain_seconds=60"]
+    with process.running(flags) as server, PredictClient(server.grpc_address, "n", timeout=60) as client:
+        with ThreadPoolExecutor() as thread:
+            reloading = thread.submit(client.reload, config)
+            until(lambda: states(client) == ["LOADING"])
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(ServingError, match="It is being loaded"):
+                reloading.result(20)
+        assert server.process.wait(20) == 0
+
+
+def states(client):
+    """Of the versions of the client's model; none if the server does not know it yet."""
+    with contextlib.suppress(NotFound):
+        return [status.state for status in client.status()]
+    return []
