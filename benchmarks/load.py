@@ -95,10 +95,15 @@ class Target:
         return [self._process, *self._process.children(recursive=True)]
 
 
-def closed(target: Target, callers: int, seconds: float, connections: int = 0) -> Load:
-    """`callers`, each of whom asks again as soon as there is an answer; on so many connections together, or one each (0)."""
+def closed(target: Target, callers: int, seconds: float, connections: int = 0, *, rate: float = math.inf) -> Load:
+    """`callers`, each of whom asks again as soon as there is an answer; on so many connections together, or one each (0).
+
+    rate: requests a second of all together, at most; they pause for it, all at the same times.
+    """
     connections = connections or callers
     shape = ["-c", str(connections), "-m", str(callers // connections), "-D", f"{max(round(seconds), 1)}"]
+    if rate < math.inf:
+        shape.append(f"--rps={rate / connections:.3f}")
     with _watching(target) as watch, tempfile.NamedTemporaryFile("r") as log:
         subprocess.run(_command(target, shape, watch.body, log.name), stdout=subprocess.DEVNULL, check=True)
         rows = [line.split("\t") for line in log]

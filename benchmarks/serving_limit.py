@@ -2,29 +2,33 @@
 
 python -m benchmarks.serving_limit VERSION_FOLDER MODEL MODE
 
-For each line of its input, a number of seconds, it prints a line of JSON. Modes: `plain` calls the signature as
-`tf.saved_model.load` gives it; `frozen` makes constants of its variables first; `bfloat16` is frozen with TensorFlow's own
-rewrite to bfloat16.
+For each line of its input it prints a line of JSON: for a number of seconds, how fast it is; for "SECONDS even|random RATE",
+how long pictures take that are due at such times, so many a second. Modes: `plain` calls the signature as `tf.saved_model.load`
+gives it; `frozen` makes constants of its variables first; `bfloat16` is frozen with TensorFlow's own rewrite to bfloat16.
 """
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.open_loop import due_times
 from benchmarks.serving_models import INPUT, OUTPUT, picture
 
 BATCHES = (1, 8, 32, 64)
+# So many pictures that are due are answered together.
+MOST_DUE = 32
 
 
 class Limit:
@@ -35,12 +39,19 @@ class Limit:
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Has "rate" images/s at the best "batch", "rates" of each batch, "lone" ms of one picture, "answer" to it."""
-        print(seconds, file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise RuntimeError(f"the limit's process ended with {self._process.wait()}")
-        told = dict(json.loads(line))
+        told = self._ask(str(seconds))
         return {**told, "rates": {int(batch): rate for batch, rate in told["rates"].items()}}
+
+    def at_times(self, kind: str, rate: float, seconds: float) -> list[float]:
+        """Milliseconds from when each picture was due until it was answered; those that are due are answered together."""
+        return list(self._ask(f"{seconds} {kind} {rate}")["times"])
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        print(line, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline() if self._process.stdout else ""
+        if not answer:
+            raise RuntimeError(f"the limit's process ended with {self._process.wait()}")
+        return dict(json.loads(answer))
 
 
 @contextmanager
@@ -98,10 +109,37 @@ def _measure(call: Callable[[Any], Any], name: str, seconds: float) -> dict[str,
     return {"rate": rates[best], "batch": best, "rates": rates, "lone": lone, "answer": answer.tolist()}
 
 
+def _at_times(call: Callable[[Any], Any], name: str, due: Sequence[float]) -> list[float]:
+    import tensorflow as tf
+
+    batches = [tf.constant(np.repeat(picture(name), size, axis=0)) for size in range(1, MOST_DUE + 1)]
+    for images in batches:
+        call(images).numpy()
+    found: list[float] = []
+    begin = time.perf_counter()
+    while len(found) < len(due):
+        now = time.perf_counter() - begin
+        waiting = bisect.bisect(due, now) - len(found)
+        if not waiting:
+            time.sleep(due[len(found)] - now)
+            continue
+        images = batches[min(waiting, MOST_DUE) - 1]
+        call(images).numpy()
+        done = time.perf_counter() - begin
+        found += [1000 * (done - since) for since in due[len(found) : len(found) + len(images)]]
+    return found
+
+
 def _main(version: str, name: str, mode: str) -> None:
     call = _signature(version, mode)
     for line in sys.stdin:
-        print(json.dumps(_measure(call, name, float(line))), flush=True)
+        seconds, *times = line.split()
+        if times:
+            kind, rate = times
+            told: dict[str, Any] = {"times": _at_times(call, name, due_times(kind, float(rate), float(seconds)))}
+        else:
+            told = _measure(call, name, float(seconds))
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 python -m benchmarks.serving_together --model lenet5 --only cnn-tf,mosec [--compiled FOLDER] [--peers-dir FOLDER] [--rounds 9]
 
 Each round loads one server after the other for some seconds and measures the limit (`serving_limit`): at its best batch, and at
-the best of those that the callers could fill. Told are the medians of the rounds, and of the ratios within a round. At the end
-our server gets SHARE of its requests at even and at random times.
+the best of those that the callers could fill. Told are the medians of the rounds, and of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -68,10 +67,6 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
             ours = [run.rate for run in loads[serving.US]]
             rows += [_row(server, callers, runs, ours) for server, runs in loads.items()]
             rows += [_limit(mode, callers, rates, ours) for mode, rates in limits.items()]
-        rate = serving.SHARE * statistics.median(ours)
-        for kind in ("even", "random"):
-            runs = [load.open_loop(servers[serving.US], kind, rate, 2 * seconds) for _ in range(arguments.rounds)]
-            rows.append(_row(f"{serving.US}, {rate:.0f} requests/s at {kind} times", CALLERS[-1], runs, ours))
     return rows
 
 
