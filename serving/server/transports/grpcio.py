@@ -21,6 +21,8 @@ from serving.server.transports import Options, Tls
 
 # Within this time what is on its way has reached its handler, or its caller waits for an answer.
 DOOR_SECONDS = 0.25
+# Calls that may wait for a thread.
+MAX_PENDING = 20_000
 
 
 class GrpcioTransport:
@@ -69,6 +71,9 @@ def _settings(options: Options) -> list[tuple[str, int | str]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_send_message_length", -1),
+        # Else gRPC cancels calls, at random, when 1,000 wait for a thread.
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING),
         *options.channel_arguments,
     ]
 

@@ -144,6 +144,12 @@ def test_answers_come_from_any_thread_and_in_any_order(channel, service):
     service.later.clear()
 
 
+def test_a_burst_of_calls_is_answered(channel):
+    """Several thousand at once, more than are run or read at a time."""
+    asked = [channel.unary_unary("/t/echo").future(b"%d" % number, timeout=60) for number in range(5_000)]
+    assert [future.result() for future in asked] == [b"%d" % number for number in range(5_000)]
+
+
 def test_a_cancelled_call_is_told(channel, service):
     future = channel.unary_unary("/t/wait").future(b"", timeout=20)
     until(lambda: service.calls)
