@@ -122,11 +122,19 @@ def run(servable: Servable, wanted: Sequence[Task], examples: Array, call: Call,
 
 
 def ask(
-    api: str, lent: Any, signature_name: str, serialized: Sequence[bytes], call: Call, done: Callable[[Any], None]
+    api: str,
+    lent: Any,
+    signature_name: str,
+    serialized: Sequence[bytes],
+    call: Call,
+    done: Callable[[Any], None],
+    *,
+    check_method_name: bool = False,
 ) -> None:
     """Classify or Regress with examples as bytes; `done` takes the result message or a ServingError. Raises ServingError."""
     servable = lent.servable
-    run(servable, [task(servable, signature_name, KINDS[api])], as_tensor(serialized), call, first(done))
+    wanted = task(servable, signature_name, KINDS[api], check_method_name=check_method_name)
+    run(servable, [wanted], as_tensor(serialized), call, first(done))
 
 
 def first(done: Callable[[Any], None]) -> Done:

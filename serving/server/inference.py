@@ -19,13 +19,12 @@ from serving import errors
 from serving.server import examples
 from serving.server.calls import Call, Reply, Unary, as_serving_error
 from serving.server.manager import Lent, Manager
-from serving.server.servable import DEFAULT_SIGNATURE, Outputs, require_names
+from serving.server.servable import DEFAULT_SIGNATURE, Outputs, require_names, require_predict_method
 from serving.wire import messages_pb2 as pb
 from serving.wire import to_array
 from serving.wire.responses import predict_response
 
 SERVICE = "/tensorflow.serving.PredictionService/"
-METHOD_NAMES = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -67,11 +66,8 @@ class PredictionService:
         with _Loan(self._manager, request, call, reply) as loan:
             servable = loan.lent.servable
             signature = servable.signature(call.signature)  # an unknown signature is told before a broken tensor
-            if self._check_method_names and signature.method_name not in METHOD_NAMES:
-                raise errors.Internal(
-                    "Expected prediction signature method_name to be one of "
-                    f"{{{', '.join(METHOD_NAMES)}}}. Was: {signature.method_name}"
-                )
+            if self._check_method_names:
+                require_predict_method(signature)
             inputs = _arrays(request.inputs, signature)
 
             def response(outputs: Outputs) -> bytes:

@@ -116,12 +116,15 @@ class Loader:
             return ""
         begin = time.perf_counter()
         try:
-            done = warmup.warm_up(servable, path, iterations=self._iterations, runs=RUNS)
+            count = warmup.warm_up(servable, path, iterations=self._iterations, runs=RUNS)
         except errors.ServingError as error:
             self._metrics.warmup(str(path), f"{error.code.name}: {error.message}", 0, time.perf_counter() - begin)
             raise
-        self._metrics.warmup(str(path), "OK", 1, time.perf_counter() - begin)
-        return done
+        if not count:
+            return ""
+        seconds = time.perf_counter() - begin
+        self._metrics.warmup(str(path), "OK", count, seconds)
+        return f"ran {count} warm-up requests in {seconds:.2f} s"
 
 
 def engine_options(flags: Flags) -> EngineOptions:

@@ -21,6 +21,7 @@ from serving.server.engine import Engine, Function
 from serving.wire.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
+METHOD_NAMES = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 # Sets of outputs that a signature is compiled for; a client that asks for more of them gets all outputs, picked from.
 MAX_PLANS = 64
 
@@ -270,6 +271,15 @@ def _completed(inputs: Mapping[str, Array], signature: meta_graph_pb2.SignatureD
     return {
         name: inputs[name] if name in inputs else tf.make_ndarray(signature.defaults[name]) for name in signature.inputs
     }
+
+
+def require_predict_method(signature: meta_graph_pb2.SignatureDef) -> None:
+    """Raises Internal unless the signature's method_name is one that Predict takes (--enable_signature_method_name_check)."""
+    if signature.method_name not in METHOD_NAMES:
+        raise errors.Internal(
+            f"Expected prediction signature method_name to be one of {{{', '.join(METHOD_NAMES)}}}. "
+            f"Was: {signature.method_name}"
+        )
 
 
 def require_names(inputs: Iterable[str], signature: meta_graph_pb2.SignatureDef) -> None:

@@ -30,6 +30,7 @@ from serving.server.rest import RestServer
 from serving.server.rest import Settings as RestSettings
 from serving.server.retries import RetryPolicy
 from serving.server.security import gate, tls
+from serving.server.servable import require_predict_method
 from serving.server.tracing import Tracing
 from serving.server.transports import Options, Tls, Transport
 
@@ -168,7 +169,7 @@ class ModelServer:
         flags = self._flags
         if flags.rest_api_port is None:
             return None
-        path = page_path(flags.monitoring_config_file)
+        path, check = page_path(flags.monitoring_config_file), flags.enable_signature_method_name_check
         settings = RestSettings(
             timeout_seconds=flags.rest_api_timeout_in_ms / 1000,
             cors=flags.rest_api_enable_cors_support,
@@ -176,6 +177,7 @@ class ModelServer:
             threads=flags.rest_api_num_threads,
             metrics=self._metrics.page if path else None,
             gate=self._gate.admit,
+            check_predict=require_predict_method if check else None,
             answered=self._told_of_rest,
             trace=self._tracing.http if self._tracing else None,
             **({"metrics_path": path} if path else {}),
@@ -183,8 +185,8 @@ class ModelServer:
         return RestServer(
             self._manager,
             [(host.strip("[]"), flags.rest_api_port) for host in flags.bind_addresses],
-            classify=functools.partial(examples.ask, "Classify"),
-            regress=functools.partial(examples.ask, "Regress"),
+            classify=functools.partial(examples.ask, "Classify", check_method_name=check),
+            regress=functools.partial(examples.ask, "Regress", check_method_name=check),
             settings=settings,
             tls=tls.context(keys, "http/1.1") if keys and flags.rest_api_ssl else None,
         )

@@ -6,7 +6,6 @@ file is warm all the same: the engine tries every signature that it can make up 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,8 @@ RUNS: Mapping[str, Run] = {"predict_log": run_predict}
 """By the kind of record."""
 
 
-def warm_up(servable: Servable, path: Path, *, iterations: int = 1, runs: Mapping[str, Run] = RUNS) -> str:
-    """Runs the requests of the version folder `path` in order; returns what was done, for the log; "" if there are none.
+def warm_up(servable: Servable, path: Path, *, iterations: int = 1, runs: Mapping[str, Run] = RUNS) -> int:
+    """Runs the requests of the version folder `path` in order; returns how many there were.
 
     iterations: how often each request is run; 0 means once.
     runs: how a record of each kind is run ("predict_log", "classify_log", ...).
@@ -47,20 +46,12 @@ def warm_up(servable: Servable, path: Path, *, iterations: int = 1, runs: Mappin
     Raises ServingError if the file is damaged, holds more than 1000 records, or a request fails: the version is then not
     fit to serve.
     """
-    begin = time.perf_counter()
-    if (path / FILE).exists():
-        count = _replay(servable, path / FILE, max(iterations, 1), runs)
-        return f"ran {count} warm-up requests in {time.perf_counter() - begin:.2f} s"
-    return ""
-
-
-def _replay(servable: Servable, file: Path, iterations: int, runs: Mapping[str, Run]) -> int:
-    count = 0
-    for record in _records(file):
+    file, count = path / FILE, 0
+    for record in _records(file) if file.exists() else ():
         count += 1
         if count > MAX_RECORDS:
             raise errors.InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
-        _run_record(servable, record, iterations, runs)
+        _run_record(servable, record, max(iterations, 1), runs)
     return count
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from serving.wire import messages_pb2 as pb
 from serving.wire.framing import CONTENT, DOUBLES, FLOATS, before_values, head
-from serving.wire.tensors import Array, fill
+from serving.wire.tensors import BY_NUMPY, Array, fill
 
 _OUTPUTS, _SPEC = 0x0A, 0x12
 _TYPED = {np.dtype(np.float32): FLOATS, np.dtype(np.float64): DOUBLES}
@@ -32,7 +32,7 @@ def predict_response(
 
 def _output(name: str, array: Array, typed: bool) -> bytes:
     tag = _TYPED.get(array.dtype) if typed else CONTENT
-    if tag is None or not array.size or array.dtype.kind not in "fiub" or not array.dtype.isnative:
+    if tag is None or not array.size or array.dtype == object or array.dtype not in BY_NUMPY:
         message = pb.PredictResponse()
         fill(message.outputs[name], array, typed=typed)
         return message.SerializeToString()

@@ -73,6 +73,8 @@ class Settings:
     metrics_path: str = "/monitoring/prometheus/metrics"
     metrics: Callable[[], str] | None = None
     """Makes the page at `metrics_path`; None: there is no such page."""
+    check_predict: Callable[[Any], None] | None = None
+    """May raise ServingError for the SignatureDef of a predict request."""
     gate: Callable[[Call], Callable[[], None]] = _open_gate
     """Admits a request before its body is read, or raises ServingError; what it returns is called when that is answered."""
     answered: Callable[[Call, str, str, float, str, int, int], None] = _not_told
@@ -237,7 +239,9 @@ class RestApp:
             body = await self._beside(bodies.unpacked, body)
         size = len(body)
         if target.method == "predict":
-            task = await self._by_size(size, predict.prepared, self._manager, target, body)
+            task = await self._by_size(
+                size, predict.prepared, self._manager, self._settings.check_predict, target, body
+            )
         else:
             task = await self._by_size(size, self._prepared_examples, target, body)
         request.call.version = task.lent.version

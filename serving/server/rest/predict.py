@@ -27,8 +27,10 @@ class Task(NamedTuple):
     """Makes the answer's body of the result. Raises ServingError."""
 
 
-def prepared(manager: Manager, target: Target, body: bytes) -> Task:
+def prepared(manager: Manager, check: Callable[[Any], None] | None, target: Target, body: bytes) -> Task:
     """Reads the body of a predict request. Raises ServingError.
+
+    check: may raise ServingError for a SignatureDef.
 
     The order of checks is TensorFlow Serving's: JSON, model, signature, tensors.
     """
@@ -37,6 +39,8 @@ def prepared(manager: Manager, target: Target, body: bytes) -> Task:
     lent = manager.borrow(target.name, target.version, target.label)
     try:
         inputs, by_row = tensors_in.arrays(document, _wanted(lent, name))
+        if check is not None:
+            check(lent.servable.signatures[name or DEFAULT_SIGNATURE])
     except BaseException:
         lent.release()
         raise

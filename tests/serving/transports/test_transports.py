@@ -114,7 +114,7 @@ def test_a_call_knows_its_caller(channel, service):
     channel.unary_unary("/t/echo")(b"", timeout=20, metadata=metadata)
     (call,) = service.calls
     assert call.peer.startswith("127.0.0.1:")
-    assert 15 < call.seconds_left() <= 20
+    assert 15 < call.seconds_left() < 21  # gRPC rounds what it sends up
     assert (call.metadata["x-request-id"], call.metadata["data-bin"]) == ("abc", "\0\xff")
     assert call.request_id == "abc"
 
