@@ -95,9 +95,8 @@ def run(flags: Flags, failed: Failed = _failed) -> int:
 def _serve(flags: Flags, models: list[ModelConfig]) -> int:
     stop = StopRequest()
     with live.busy("Loading the models"):
-        server = _server(flags, models)
-        _load(server, stop)
-    if stop.is_made():
+        server = _loaded(flags, models, stop)
+    if server is None:
         logging.info("Stopped before the models were loaded")
         _end_what_loads()
     server.open()
@@ -120,22 +119,27 @@ def _end_what_loads() -> NoReturn:
     os._exit(0)
 
 
-def _load(server: ModelServer, stop: StopRequest) -> None:
-    """Loads the models, unless told to stop meanwhile. Raises ServingError."""
+def _loaded(flags: Flags, models: list[ModelConfig], stop: StopRequest) -> ModelServer | None:
+    """A server with its models; None if told to stop meanwhile. Raises ServingError."""
+    servers: list[ModelServer] = []
     failures: list[Exception] = []
 
     def load() -> None:
         try:
+            server = _server(flags, models)
             server.load()
+            servers.append(server)
         except Exception as error:
             failures.append(error)
 
+    # Beside this thread, so that it hears of signals: to import TensorFlow takes seconds already.
     loading = threading.Thread(target=load, name="load", daemon=True)
     loading.start()
     while loading.is_alive() and not stop.is_made():
         loading.join(0.1)
     if failures:
         raise failures[0]
+    return None if stop.is_made() else servers[0]
 
 
 def _announce(server: ModelServer, flags: Flags) -> None:

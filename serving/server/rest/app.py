@@ -151,6 +151,8 @@ class RestApp:
         except GoneError:
             self._told(request, 499, "CANCELLED")
             return
+        except asyncio.CancelledError:  # the time for what was under way when the server was stopped is over
+            response = _refusal(errors.Unavailable("The server is stopping"))
         await self._send(request, response, client)
         self._told(request, response.http_status, response.grpc_status, response.error, len(response.body))
 

@@ -30,9 +30,10 @@ class GrpcioTransport:
 
     def __init__(self, methods: Methods, addresses: Sequence[str], options: Options) -> None:
         self._door = _Door()
+        self._streams = _Streams()
         self._server = grpc.server(
             futures.ThreadPoolExecutor(options.threads, "grpc"),
-            handlers=[_Handlers(methods)],
+            handlers=[_Handlers(methods, self._streams)],
             interceptors=[self._door],
             options=_settings(options),
         )
@@ -48,6 +49,7 @@ class GrpcioTransport:
         threading.Event().wait(min(DOOR_SECONDS, grace_seconds))
         stopped = self._server.stop(grace_seconds)
         self._door.turn_away()
+        self._streams.end()
         stopped.wait()
 
     def _bind(self, address: str, tls: Tls | None) -> str:
@@ -87,17 +89,17 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the method of a call; bytes go in and out as they are."""
 
-    def __init__(self, methods: Methods) -> None:
-        self._handlers = {path: _handler(method) for path, method in methods.items()}
+    def __init__(self, methods: Methods, streams: _Streams) -> None:
+        self._handlers = {path: _handler(method, streams) for path, method in methods.items()}
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         return self._handlers.get(details.method)
 
 
-def _handler(method: Unary | Streaming) -> grpc.RpcMethodHandler:
+def _handler(method: Unary | Streaming, streams: _Streams) -> grpc.RpcMethodHandler:
     if isinstance(method, Unary):
         return grpc.unary_unary_rpc_method_handler(_unary(method))
-    return grpc.stream_stream_rpc_method_handler(_streaming(method))
+    return grpc.stream_stream_rpc_method_handler(_streaming(method, streams))
 
 
 def _unary(method: Unary) -> Callable[[bytes, grpc.ServicerContext], bytes]:
@@ -164,16 +166,52 @@ class _Outgoing:
                 return
 
 
-def _streaming(method: Streaming) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
+class _Streams:
+    """Those that are open: they may go on for ever, so a server that stops does not wait for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[_Outgoing] = set()
+        self._is_over = False
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[_Outgoing]:
+        """A stream that is open in the block."""
+        stream = _Outgoing()
+        with self._lock:
+            self._open.add(stream)
+            is_late = self._is_over
+        if is_late:
+            stream.close(errors.Unavailable("The server is stopping"))
+        try:
+            yield stream
+        finally:
+            with self._lock:
+                self._open.discard(stream)
+
+    def end(self) -> None:
+        """Ends all of them, with UNAVAILABLE."""
+        with self._lock:
+            self._is_over = True
+            streams = list(self._open)
+        for stream in streams:
+            stream.close(errors.Unavailable("The server is stopping"))
+
+
+def _streaming(
+    method: Streaming, streams: _Streams
+) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
     def behaviour(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        call, stream = call_of(context), _Outgoing()
-        call.on_cancel(stream.close)
-        threading.Thread(target=_read, args=(method, requests, call, stream), name="grpc-stream", daemon=True).start()
-        for message in stream:
-            if isinstance(message, errors.ServingError):
-                context.abort(message.code, cut(message.message))
-            else:
-                yield message
+        call = call_of(context)
+        with streams.opened() as stream:
+            call.on_cancel(stream.close)
+            arguments = (method, requests, call, stream)
+            threading.Thread(target=_read, args=arguments, name="grpc-stream", daemon=True).start()
+            for message in stream:
+                if isinstance(message, errors.ServingError):
+                    context.abort(message.code, cut(message.message))
+                else:
+                    yield message
 
     return behaviour
 

@@ -169,6 +169,41 @@ def test_one_that_is_stopped_while_it_loads_ends_at_once(loads_for_ever, tmp_pat
     assert "Traceback" not in told
 
 
+def test_one_that_is_stopped_while_it_imports_tensorflow_ends_at_once(models):
+    script = """
+import sys, threading
+from serving.server import imports, main
+imports.tensorflow = lambda: (print("importing", flush=True), threading.Event().wait())
+sys.exit(main.main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", script, str(models), "--port=auto"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout.readline() == "importing\n"
+            running.send_signal(signal.SIGTERM)
+            _, told = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == 0
+    assert "Stopped before the models were loaded" in told
+
+
+def test_a_rest_request_that_outlasts_the_end_is_told_so(models):
+    """It has sent half of its body, which the server has asked for."""
+    with process.running([str(models), "--drain_seconds=0"]) as server:
+        host, _, port = server.rest_url.removeprefix("http://").partition("/")[0].rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as client, client.makefile("rb") as answer:
+            head = b"POST /v1/models/first:predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
+            client.sendall(head + b'{"instances"')
+            assert answer.readline().startswith(b"HTTP/1.1 100 ")
+            server.process.terminate()
+            told = answer.read()
+        server.process.wait(20)
+    assert b"HTTP/1.1 503 " in told
+    assert b"content-type: application/json" in told.lower()
+    assert json.loads(told.rpartition(b"\r\n\r\n")[2]) == {"error": "The server is stopping"}
+
+
 def test_a_further_version_that_loads_does_not_hold_up_the_end(endless, loads_for_ever, tmp_path):
     shutil.copytree(endless, tmp_path / "models" / "m" / "1")
     flags = [str(tmp_path / "models"), "--file_system_poll_wait_seconds=0.1", "--drain_seconds=60"]

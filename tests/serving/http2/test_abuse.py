@@ -153,6 +153,20 @@ def test_calls_that_still_run_count_though_they_were_reset():
         assert raw.answer(121)[0]["grpc-status"] == "0"
 
 
+def test_who_gives_up_half_of_them_may_still_have_as_many_as_are_allowed():
+    with running(streams=10) as server, server.client() as raw:
+        for number in range(1, 11, 2):
+            raw.call(number, path="/test.S/Hold")
+            raw.send(frames.reset(number, Code.CANCEL))
+        for number in range(11, 31, 2):
+            raw.call(number, path="/test.S/Hold")
+        until(lambda: len(server.services.held) == 15)
+        for _, reply in server.services.held:
+            reply(b"")
+        for number in range(11, 31, 2):
+            assert raw.answer(number)[0]["grpc-status"] == "0"
+
+
 def test_more_calls_than_are_allowed_are_a_flood():
     with running(streams=10, control_burst=10, control_rate=0) as server, server.client() as raw:
         for number in range(1, 101, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -222,6 +223,25 @@ def test_stopping_finishes_what_is_under_way_and_refuses_what_comes(transport, c
     with pytest.raises(grpc.RpcError) as error:
         channel.unary_unary("/t/echo")(b"", timeout=5)
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_an_open_stream_does_not_hold_up_the_end(transport, channel):
+    going_on = threading.Event()
+    stream = channel.stream_stream("/t/repeat")(iter_until(going_on, b"x"), timeout=60)
+    assert next(stream) == b"x"
+    begin = time.monotonic()
+    transport.stop(60)
+    assert time.monotonic() - begin < 30
+    with pytest.raises(grpc.RpcError) as error:
+        list(stream)
+    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "The server is stopping")
+    going_on.set()
+
+
+def iter_until(event, item):
+    """One item, and no end before the event."""
+    yield item
+    event.wait(90)
 
 
 def test_a_taken_port_is_told(transport):

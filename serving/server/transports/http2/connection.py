@@ -116,7 +116,9 @@ class Connection(asyncio.Protocol):
     @property
     def takes_calls(self) -> bool:
         """Whether a new call may begin."""
-        return not self._is_final and len(self.streams) + self.ghosts < self.shared.limits.streams
+        limit = self.shared.limits.streams
+        # Each for itself: a client knows how many calls it has, but not how many of those that it gave up still run.
+        return not self._is_final and len(self.streams) < limit and self.ghosts < limit
 
     @property
     def is_draining(self) -> bool:
