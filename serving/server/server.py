@@ -38,6 +38,8 @@ from serving.server.transports import Options, Tls, Transport
 MIN_GRPCIO_THREADS = 128
 # Lists of small lists take fifty times their text's size in memory.
 MAX_REST_BYTES = 256 * 2**20
+# To unload what no request uses, though clients that never finished sending theirs have taken all of the time.
+UNLOAD_SECONDS = 0.5
 # Asked every few seconds by whoever runs containers; nobody wants to read of it.
 QUIET = "/grpc.health.v1.Health/"
 REFLECTED = (
@@ -107,7 +109,7 @@ class ModelServer:
             self._poller.stop()
         self._manager.end_reloads()
         self._close_ports(max(end - time.monotonic(), 0))
-        stopped = self._manager.stop(max(end - time.monotonic(), 0))
+        stopped = self._manager.stop(max(end - time.monotonic(), UNLOAD_SECONDS))
         if self._tracing:
             self._tracing.close()
         return stopped

@@ -198,7 +198,7 @@ def test_a_rest_request_that_outlasts_the_end_is_told_so(models):
             assert answer.readline().startswith(b"HTTP/1.1 100 ")
             server.process.terminate()
             told = answer.read()
-        server.process.wait(20)
+        assert server.process.wait(20) == 0  # no request was lost: it was never whole
     assert b"HTTP/1.1 503 " in told
     assert b"content-type: application/json" in told.lower()
     assert json.loads(told.rpartition(b"\r\n\r\n")[2]) == {"error": "The server is stopping"}
