@@ -75,6 +75,15 @@ def predict_request(inputs=(), *, name="zoo", signature="", version=None, label=
     return message
 
 
+def write_warm_up(version: Path, *records: bytes) -> Path:
+    """Serialized PredictionLogs for a version folder to be warmed up with."""
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for record in records:
+            writer.write(record)
+    return version
+
+
 def refusal(method, message, timeout: float = 10) -> tuple[grpc.StatusCode, str]:
     """Status and text with which a call fails."""
     with pytest.raises(grpc.RpcError) as error:

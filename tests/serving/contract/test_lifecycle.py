@@ -6,8 +6,7 @@ import shutil
 
 import grpc
 import pytest
-import tensorflow as tf
-from contract import model_config, predict_request
+from contract import model_config, predict_request, write_warm_up
 from saved_models import half_plus_two
 from support import until
 from tensorflow_serving.apis import (
@@ -33,13 +32,6 @@ def add(source, folder, *names):
         shutil.copytree(source, folder.parent / "aside")
         folder.mkdir(exist_ok=True)
         (folder.parent / "aside").rename(folder / name)
-
-
-def warm_up_file(version, *records):
-    (version / "assets.extra").mkdir()
-    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        for record in records:
-            writer.write(record)
 
 
 def predict_log(signature=""):
@@ -74,7 +66,7 @@ def folder(tmp_path_factory, source):
         add(source, folder / name, "1")
     for name, records in WARM_UPS.items():
         add(source, folder / name, "1")
-        warm_up_file(folder / name / "1", *records)
+        write_warm_up(folder / name / "1", *records)
     add(source, folder / "no_records_file", "1")
     (folder / "no_records_file" / "1" / "assets.extra").mkdir()
     add(source, folder / "not_records", "1")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import saved_models
 import tensorflow as tf
-from contract import model_config, predict_request, refusal, zoo
+from contract import model_config, predict_request, refusal, write_warm_up, zoo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from saved_models import half_plus_two
 from support import until
@@ -29,7 +29,6 @@ from serving.server import process
 
 Code = grpc.StatusCode
 State = get_model_status_pb2.ModelVersionStatus.State
-WARM_UP = "tf_serving_warmup_requests"
 
 
 def odd(folder):
@@ -43,14 +42,6 @@ def odd(folder):
     message.meta_graphs[0].signature_def["serving_default"].method_name = "odd/method"
     file.write_bytes(message.SerializeToString())
     return folder
-
-
-def with_warm_up(version, *records):
-    (version / "assets.extra").mkdir()
-    with tf.io.TFRecordWriter(str(version / "assets.extra" / WARM_UP)) as writer:
-        for record in records:
-            writer.write(record)
-    return version
 
 
 def replace(file, text):
@@ -90,7 +81,7 @@ def sources(tmp_path_factory):
     zoo(folder / "zoo" / "1")
     odd(folder / "odd" / "1")
     shutil.copytree(folder / "half", folder / "cold")
-    with_warm_up(folder / "cold" / "1", b"\xff\xff")
+    write_warm_up(folder / "cold" / "1", b"\xff\xff")
     return folder
 
 
@@ -260,7 +251,7 @@ def test_warm_up_requests_are_counted(sources, tmp_path):
     log.predict_log.request.CopyFrom(predict_request({"x": [[1.0]]}, name="half"))
     shutil.copytree(sources / "half", tmp_path / "cold")
     version = shutil.copytree(sources / "half", tmp_path / "half") / "1"
-    with_warm_up(version, *[log.SerializeToString()] * 3)
+    write_warm_up(version, *[log.SerializeToString()] * 3)
     with process.running([str(tmp_path)]) as server:
         page = httpx.get(server.rest_url.removesuffix("/v1/models/") + "/monitoring/prometheus/metrics").text
     read = re.findall(r"model_warmup_records_read\{(.*)\} (\d+)", page)

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from contract import predict_request
+from contract import predict_request, write_warm_up
 from support import until
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -144,10 +143,7 @@ def loads_for_ever(endless):
         version = shutil.copytree(endless, folder)
         log = prediction_log_pb2.PredictionLog()
         log.predict_log.request.CopyFrom(predict_request({"x": [2.0]}, name="m"))
-        (version / "assets.extra").mkdir()
-        with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-            writer.write(log.SerializeToString())
-        return version
+        return write_warm_up(version, log.SerializeToString())
 
     return make
 
