@@ -93,7 +93,7 @@ def _fastest(trial: Trial, everything: int) -> Choice:
     if shared_seconds > LONG_SECONDS or (shared_seconds > SLOW_SECONDS and trial.weight_bytes > LARGE_WEIGHTS):
         return large
     single = trial.function(1)
-    single_seconds = _seconds(single, trial.row)
+    single_seconds = _seconds_of_single(single, trial.row)
     if single_seconds > LATENCY_FACTOR * shared_seconds:
         return large
     slots = min(everything, MAX_SLOTS)
@@ -106,18 +106,18 @@ def _fastest(trial: Trial, everything: int) -> Choice:
     return Choice(1, slots, single_seconds)
 
 
-def _seconds(function: Function, arrays: Sequence[Array]) -> float:
-    """Of the fastest call, in a thread of its own.
+def _seconds_of_single(function: Function, arrays: Sequence[Array]) -> float:
+    """The same for a session with one thread, measured in a thread of its own.
 
     oneDNN keeps for each thread what it has compiled for a shape, and with it for how many threads: what a session with more of
     them has left in this one would hand parts of a small convolution to another thread, which takes as long as all of LeNet.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_best_seconds, function, arrays).result()
+        return thread.submit(_seconds, function, arrays).result()
 
 
-def _best_seconds(function: Function, arrays: Sequence[Array]) -> float:
-    """The first call is not counted, since it sets things up, and compiles what XLA is to run."""
+def _seconds(function: Function, arrays: Sequence[Array]) -> float:
+    """Of the fastest call; the first is not counted, since it sets things up, and compiles what XLA is to run."""
     function(*arrays)
     best, end = float("inf"), time.perf_counter() + SECONDS
     while True:
