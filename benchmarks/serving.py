@@ -143,14 +143,20 @@ def _row(
     }
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+def options(description: str | None, *, only: str, rounds: int) -> argparse.ArgumentParser:
+    """The options of every benchmark of servers, with these defaults."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--peers-dir", type=Path, default=Path("peers"))
     parser.add_argument("--compiled", type=Path, help="virtual environment with the wheel that `make wheel` builds")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "cnn-tf-serving-models")
+    parser.add_argument("--only", default=only, help="servers to measure, separated by commas")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    parser = options(__doc__, only="", rounds=3)
     parser.add_argument("--model", default=",".join(serving_models.SHAPES))
-    parser.add_argument("--only", default="", help="servers to measure, separated by commas")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that all works")
     return parser.parse_args()
 

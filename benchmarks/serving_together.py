@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 
@@ -26,13 +24,8 @@ MODES = ("plain", "frozen")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers-dir", type=Path, default=Path("peers"))
-    parser.add_argument("--compiled", type=Path, help="virtual environment with the wheel that `make wheel` builds")
-    parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "cnn-tf-serving-models")
+    parser = serving.options(__doc__, only=f"{serving.US},mosec", rounds=9)
     parser.add_argument("--model", default="lenet5", choices=SECONDS)
-    parser.add_argument("--only", default=f"{serving.US},mosec", help="servers to measure, separated by commas")
-    parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     load.require_generator()
     serving_models.write(arguments.models)

@@ -32,7 +32,7 @@ def prepared(manager: Manager, check: Callable[[Any], None] | None, target: Targ
 
     check: may raise ServingError for a SignatureDef.
 
-    The order of checks is TensorFlow Serving's: JSON, model, signature, tensors.
+    The order of checks is TensorFlow Serving's: JSON, model, signature, tensors, method.
     """
     document = Document(body)
     name = document.signature_name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import grpc
 import pytest
@@ -57,20 +56,6 @@ def test_calls_that_take_longer_than_the_grace_are_cancelled(started):
         assert future.details() == "The server is stopping"
         assert services.calls[0].cancelled
         services.held[0][1](b"too late")
-
-
-def test_streams_do_not_hold_the_server_up(started):
-    transport, services = started
-    with channel(transport.addresses[0]) as connected:
-        watch = connected.unary_stream("/test.S/Count")(b"-1")
-        assert next(watch) == b"0"
-        begin = time.monotonic()
-        transport.stop(60)
-        assert time.monotonic() - begin < 30
-        with pytest.raises(grpc.RpcError) as caught:
-            next(watch)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert services.calls[0].cancelled
 
 
 def test_after_the_stop_nobody_answers(started):

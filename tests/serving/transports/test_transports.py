@@ -225,7 +225,7 @@ def test_stopping_finishes_what_is_under_way_and_refuses_what_comes(transport, c
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_an_open_stream_does_not_hold_up_the_end(transport, channel):
+def test_an_open_stream_does_not_hold_up_the_end(transport, channel, service):
     going_on = threading.Event()
     stream = channel.stream_stream("/t/repeat")(iter_until(going_on, b"x"), timeout=60)
     assert next(stream) == b"x"
@@ -235,6 +235,7 @@ def test_an_open_stream_does_not_hold_up_the_end(transport, channel):
     with pytest.raises(grpc.RpcError) as error:
         list(stream)
     assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "The server is stopping")
+    until(lambda: service.calls[0].cancelled)
     going_on.set()
 
 
